@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+
+#include "pretrained/base/error.h"
 #include <string>
 
 namespace pretrained::vision {
@@ -45,7 +47,7 @@ Filter filter(Interpolation interpolation) {
     case Interpolation::box: return {0.5, box};
     case Interpolation::hamming: return {1, hamming};
   }
-  throw std::invalid_argument("resize: unknown interpolation");
+  throw ArgumentError("resize: unknown interpolation");
 }
 
 struct Window {
@@ -92,7 +94,7 @@ std::vector<uint8_t> pass(const std::vector<uint8_t>& in, size_t lines, size_t i
 
 void check(const char* name, int value, int limit) {
   if (value < 1 || value > limit)
-    throw std::invalid_argument("resize: " + std::string(name) + ": expected 1.." + std::to_string(limit) + ", got " +
+    throw ArgumentError("resize: " + std::string(name) + ": expected 1.." + std::to_string(limit) + ", got " +
                                 std::to_string(value));
 }
 
@@ -104,7 +106,7 @@ std::vector<uint8_t> resize(const std::vector<uint8_t>& pixels, int width, int h
   check("new_width", new_width, 65535), check("new_height", new_height, 65535);
   const size_t expected = size_t(width) * height * channels;
   if (pixels.size() != expected)
-    throw std::invalid_argument("resize: pixels: expected " + std::to_string(expected) + " bytes, got " +
+    throw ArgumentError("resize: pixels: expected " + std::to_string(expected) + " bytes, got " +
                                 std::to_string(pixels.size()));
   const Filter f = filter(interpolation);
   auto horizontal = [&](const std::vector<uint8_t>& in, int rows) {

@@ -1,0 +1,50 @@
+# The tutorial's classes, with the post_init() that Transformers 5 requires.
+import torch
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from transformers import PreTrainedModel
+
+from .configuration_resnet import ResnetConfig
+
+BLOCK_MAPPING = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+def make_resnet(config):
+    return ResNet(
+        BLOCK_MAPPING[config.block_type],
+        config.layers,
+        num_classes=config.num_classes,
+        in_chans=config.input_channels,
+        cardinality=config.cardinality,
+        base_width=config.base_width,
+        stem_width=config.stem_width,
+        stem_type=config.stem_type,
+        avg_down=config.avg_down,
+    )
+
+
+class ResnetModel(PreTrainedModel):
+    config_class = ResnetConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = make_resnet(config)
+        self.post_init()
+
+    def forward(self, tensor):
+        return self.model.forward_features(tensor)
+
+
+class ResnetModelForImageClassification(PreTrainedModel):
+    config_class = ResnetConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = make_resnet(config)
+        self.post_init()
+
+    def forward(self, tensor, labels=None):
+        logits = self.model(tensor)
+        if labels is not None:
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+            return {"loss": loss, "logits": logits}
+        return {"logits": logits}

@@ -1,0 +1,158 @@
+#include "pretrained/base/files.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "pretrained/base/error.h"
+
+namespace pretrained {
+namespace fs = std::filesystem;
+namespace {
+
+[[noreturn]] void throw_errno(const std::string& what, int error) {
+  std::string message = what + ": " + std::strerror(error);
+  if (error == ENOENT || error == ENOTDIR) throw NotFoundError(message);
+  throw IoError(message);
+}
+
+uint64_t regular_size(int fd, const std::string& name) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) throw_errno(name, errno);
+  if (!S_ISREG(status.st_mode)) throw FormatError(name + ": not a regular file");
+  return uint64_t(status.st_size);
+}
+
+void check_relative(const fs::path& folder, const std::string& name) {
+  bool bad = name.empty() || name[0] == '/' || name.find('\\') != name.npos || name.find('\0') != name.npos;
+  for (auto& part : fs::path(name)) bad = bad || part == "..";
+  if (bad) throw FormatError(folder.string() + ": the file name '" + printable(name) + "' leads out of the folder");
+}
+
+void sync_folder(const fs::path& folder) {
+  FileDescriptor fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() >= 0) fsync(fd.get());
+}
+
+}  // namespace
+
+FileDescriptor::~FileDescriptor() {
+  if (fd_ >= 0) close(fd_);
+}
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+int FileDescriptor::release() { return std::exchange(fd_, -1); }
+
+std::string read_all(const FileDescriptor& file, const std::string& name, uint64_t limit) {
+  uint64_t size = regular_size(file.get(), name);
+  auto too_long = [&] { return FormatError(name + ": longer than " + std::to_string(limit) + " bytes"); };
+  if (size > limit) throw too_long();
+  std::string text(size, '\0');
+  size_t filled = 0;
+  for (;;) {
+    if (filled == text.size()) text.resize(text.size() + 4096);  // it may have grown since
+    ssize_t got = read(file.get(), text.data() + filled, text.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno(name, errno);
+    if (got == 0) break;
+    filled += size_t(got);
+    if (filled > limit) throw too_long();
+  }
+  text.resize(filled);
+  return text;
+}
+
+std::string read_file(const fs::path& path, uint64_t limit) {
+  // O_NONBLOCK: a FIFO in place of the file must not hang us; it is refused a line later.
+  FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) throw_errno(path.string(), errno);
+  return read_all(file, path.string(), limit);
+}
+
+FileDescriptor open_inside(const fs::path& folder, const std::string& relative) {
+  check_relative(folder, relative);
+  std::string name = (folder / relative).string();
+  FileDescriptor root(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (root.get() < 0) throw_errno(folder.string(), errno);
+  open_how how{};
+  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  FileDescriptor file(int(syscall(SYS_openat2, root.get(), relative.c_str(), &how, sizeof how)));
+  if (file.get() < 0 && (errno == EXDEV || errno == ELOOP))
+    throw FormatError(name + ": a symbolic link that leads out of the folder");
+  if (file.get() < 0) throw_errno(name, errno);
+  regular_size(file.get(), name);
+  return file;
+}
+
+std::string read_inside(const fs::path& folder, const std::string& relative, uint64_t limit) {
+  FileDescriptor file = open_inside(folder, relative);
+  return read_all(file, (folder / relative).string(), limit);
+}
+
+AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)) {
+  static std::atomic<int> counter = 0;
+  std::string suffix = ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
+  temporary_ = target_.parent_path() / ("." + target_.filename().string() + suffix);
+  file_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (file_.get() < 0) {
+    int error = errno;
+    std::string path = std::exchange(temporary_, {}).string();
+    throw_errno(path, error);
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t size) {
+  auto* bytes = static_cast<const char*>(data);
+  while (size > 0) {
+    ssize_t put = ::write(file_.get(), bytes, size);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw_errno(target_.string(), errno);
+    bytes += put;
+    size -= size_t(put);
+  }
+}
+
+void AtomicFile::sync() {
+  if (fsync(file_.get()) != 0) throw_errno(target_.string(), errno);
+  synced_ = true;
+}
+
+void AtomicFile::publish() {
+  if (!synced_) sync();
+  if (rename(temporary_.c_str(), target_.c_str()) != 0) throw_errno(target_.string(), errno);
+  temporary_.clear();
+  sync_folder(target_.has_parent_path() ? target_.parent_path() : ".");
+}
+
+void AtomicFile::commit() { publish(); }
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+FileLock::FileLock(const fs::path& path)
+    : file_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+  if (file_.get() < 0) throw_errno(path.string(), errno);
+  while (flock(file_.get(), LOCK_EX) != 0)
+    if (errno != EINTR) throw_errno(path.string(), errno);
+}
+
+}  // namespace pretrained

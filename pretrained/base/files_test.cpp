@@ -1,0 +1,96 @@
+#include "pretrained/base/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pretrained/base/error.h"
+#include "pretrained/base/process.h"
+#include "pretrained/base/sha256.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace pretrained;
+
+class Files : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder = fs::temp_directory_path() / ("pretrained-files-" + std::to_string(getpid()));
+    fs::remove_all(folder);
+    fs::create_directories(folder / "sub");
+    write_file_atomically(folder / "a.txt", "hello");
+    write_file_atomically(folder / "sub/b.txt", "world");
+  }
+  void TearDown() override { fs::remove_all(folder); }
+  fs::path folder;
+};
+
+TEST_F(Files, ReadsWholeFilesWithinTheLimit) {
+  EXPECT_EQ(read_file(folder / "a.txt"), "hello");
+  EXPECT_THROW(read_file(folder / "a.txt", 4), FormatError);
+  EXPECT_THROW(read_file(folder / "none"), NotFoundError);
+  EXPECT_THROW(read_file(folder), FormatError);
+  mkfifo((folder / "fifo").c_str(), 0600);
+  EXPECT_THROW(read_file(folder / "fifo"), FormatError);
+}
+
+TEST_F(Files, NothingOutsideTheFolderIsOpened) {
+  EXPECT_EQ(read_inside(folder, "sub/b.txt"), "world");
+  fs::create_symlink("/etc/passwd", folder / "out");
+  fs::create_symlink("..", folder / "up");
+  fs::create_symlink("sub/b.txt", folder / "in");
+  EXPECT_EQ(read_inside(folder, "in"), "world");
+  for (std::string name : {"/etc/passwd", "../a.txt", "sub/../../x", "sub/..", "a\\b", "", "out", "up/a.txt"})
+    EXPECT_THROW(read_inside(folder, name), FormatError) << name;
+  EXPECT_THROW(read_inside(folder, std::string("a.txt\0x", 7)), FormatError);
+  EXPECT_THROW(read_inside(folder, "none"), NotFoundError);
+  EXPECT_THROW(read_inside(folder, "sub"), FormatError);
+}
+
+TEST_F(Files, AnAbandonedWriteLeavesTheOldFile) {
+  {
+    AtomicFile file(folder / "a.txt");
+    file.write("half");
+  }
+  EXPECT_EQ(read_file(folder / "a.txt"), "hello");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2);
+  write_file_atomically(folder / "a.txt", "new");
+  EXPECT_EQ(read_file(folder / "a.txt"), "new");
+  EXPECT_THROW(AtomicFile(folder / "none/x"), NotFoundError);
+}
+
+TEST_F(Files, ALockIsReleasedWhenItsHolderDies) {
+  if (pid_t child = fork(); child == 0) {
+    FileLock lock(folder / "lock");
+    _exit(0);
+  } else {
+    waitpid(child, nullptr, 0);
+  }
+  FileLock lock(folder / "lock");
+}
+
+TEST(Process, CollectsOutputAndExitCodes) {
+  auto result = run_process({"sh", "-c", "echo out; echo err >&2; exit 3"});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.output, "out\nerr\n");
+  EXPECT_EQ(run_process({"cat"}).output, "");
+  EXPECT_THROW(run_process({"no-such-program-here"}), NotFoundError);
+  auto slow = run_process({"sh", "-c", "sleep 20 & sleep 20"}, {}, std::chrono::milliseconds(100));
+  EXPECT_TRUE(slow.timed_out);
+}
+
+TEST(Sha256, MatchesTheStandard) {
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_NE(Sha256().update_framed("ab").update_framed("c").hex(), Sha256().update_framed("a").update_framed("bc").hex());
+}
+
+TEST(Printable, MakesTextSafeForATerminal) {
+  EXPECT_EQ(printable("a\x1b[31m\n"), "a\\x1b[31m\\x0a");
+  EXPECT_EQ(printable("é한\xff"), "é한\\xff");
+  EXPECT_EQ(printable("\u202Egnp"), "\\u{202e}gnp");
+  EXPECT_EQ(printable(std::string(300, 'x'), 10), "xxxxxxxxxx…");
+}
+
+}  // namespace

@@ -1,0 +1,136 @@
+#include "pretrained/model/custom_code.h"
+
+#include <dlfcn.h>
+#include <torch/version.h>
+
+#include <mutex>
+#include <set>
+
+#include "pretrained/base/error.h"
+#include "pretrained/base/version.h"
+#include "pretrained/code/build.h"
+
+namespace pretrained {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr auto kEntry = "pretrained_classes_v1";
+
+std::mutex table_mutex;
+std::map<std::string, std::unique_ptr<ClassTable>>& tables() {
+  static auto* const tables = new std::map<std::string, std::unique_ptr<ClassTable>>;
+  return *tables;
+}
+
+fs::path library_of(const void* symbol) {
+  Dl_info info;
+  if (dladdr(symbol, &info) == 0 || !info.dli_fname) throw Error("cannot find out where the library was loaded from");
+  return fs::canonical(info.dli_fname);
+}
+
+// The file that makes the classes reachable by name. Every pasted name has passed the grammar of code::Reference.
+std::string entry_stub(const AutoMap& auto_map, const code::Sources& sources) {
+  std::string includes, lines;
+  std::set<std::string> seen;
+  for (auto& [auto_class, reference] : auto_map) {
+    if (seen.insert(reference.module).second) {
+      bool is_h = false;
+      for (auto& source : sources) is_h = is_h || source.path == reference.module + ".h";
+      includes += "#include \"" + reference.module + (is_h ? ".h" : ".hpp") + "\"\n";
+    }
+    std::string getter = auto_class == "AutoConfig" ? "config_class" : "model_class";
+    lines += "  table.add(\"" + auto_class + "\", pretrained::" + getter + "<::" + reference.class_name + ">());\n";
+  }
+  return includes + "#include \"pretrained/model/custom_code.h\"\n" + "extern \"C\" __attribute__((visibility(\"default\"))) void " +
+         kEntry + "(pretrained::ClassTable& table) {\n" + lines + "}\n";
+}
+
+std::string file_list(const code::Sources& sources) {
+  std::string out;
+  for (auto& source : sources) out += (out.empty() ? "" : ", ") + printable(source.path);
+  return out;
+}
+
+}  // namespace
+
+code::Toolchain toolchain(const Notice& notice) {
+  // Our headers: beside an installed library, else where this build was made from.
+  fs::path ours = library_of(reinterpret_cast<const void*>(&toolchain));
+  fs::path hub = library_of(reinterpret_cast<const void*>(&printable));
+  fs::path torch = library_of(reinterpret_cast<const void*>(&at::detail::getXPUHooks));
+  fs::path installed = ours.parent_path().parent_path() / "include";
+  fs::path headers = fs::exists(installed / "pretrained/model.h") ? installed : fs::path(PRETRAINED_SOURCE_DIR);
+  fs::path torch_root = torch.parent_path().parent_path();
+
+  code::Toolchain toolchain;
+  toolchain.include_dirs = {headers, torch_root / "include", torch_root / "include/torch/csrc/api/include"};
+  toolchain.libraries = {ours, hub, torch_root / "lib/libtorch_cpu.so", torch_root / "lib/libtorch.so",
+                         torch_root / "lib/libc10.so"};
+  toolchain.pch_header = "#include <pretrained/model.h>\n#include <pretrained/model/custom_code.h>\n"
+                         "#include <pretrained/nn/timm_resnet.h>\n#include <torch/nn/functional/loss.h>\n";
+  toolchain.fingerprint = std::string("pretrained ") + kVersion + " torch " + TORCH_VERSION + " " + torch.string() + " " +
+                          std::to_string(fs::file_size(torch)) + " " + std::to_string(fs::file_size(ours));
+  toolchain.api_level = kApiLevel;
+  toolchain.cache_dir = code::default_cache_dir();
+  toolchain.notice = notice;
+  return toolchain;
+}
+
+AutoMap read_auto_map(const Json& config, const std::string& source) {
+  AutoMap auto_map;
+  auto* entries = config.find("auto_map_cpp");
+  if (!entries) return auto_map;
+  std::map<std::string, std::string> texts;
+  read_field(*entries, texts, {source, "auto_map_cpp"});
+  for (auto& [auto_class, text] : texts) {
+    bool named = auto_class.starts_with("Auto") && auto_class.size() <= 100;
+    for (unsigned char c : auto_class) named = named && c < 0x80 && std::isalnum(c);
+    if (!named) throw FormatError(source + ": field 'auto_map_cpp': '" + printable(auto_class) + "' is no Auto class");
+    auto_map[auto_class] = code::parse_reference(text, source);
+  }
+  return auto_map;
+}
+
+const ClassTable& load_custom_code(const fs::path& folder, const AutoMap& auto_map, const FromPretrained& options) {
+  std::set<std::string> modules;
+  for (auto& [auto_class, reference] : auto_map) {
+    if (!reference.repo.empty())
+      throw NotFoundError("config.json: field 'auto_map_cpp': '" + reference.text() + "' lies in another repository, and " +
+                          "there is no hub client yet: put its code beside the weights, or name a folder of code");
+    modules.insert(reference.module);
+  }
+  code::Sources sources = code::read_sources(folder, {modules.begin(), modules.end()});
+  if (!options.trust_remote_code) {
+    std::vector<std::string> files;
+    for (auto& source : sources) files.push_back(source.path);
+    throw UntrustedCode(folder.string() + " holds C++ code that would be compiled and run: " + file_list(sources) +
+                        ". Read it, then pass trust_remote_code = true (--trust-remote-code) if you trust it.", files);
+  }
+  std::string stub = entry_stub(auto_map, sources);
+  std::string key = code::digest(sources) + "\n" + stub;
+  std::lock_guard lock(table_mutex);
+  auto& table = tables()[key];
+  if (table) return *table;
+  const code::Library& library = code::load(sources, stub, toolchain(options.notice));
+  auto* entry = reinterpret_cast<void (*)(ClassTable&)>(library.symbol(kEntry));
+  auto loaded = std::make_unique<ClassTable>();
+  entry(*loaded);
+  loaded->sources = std::move(sources);
+  loaded->references = auto_map;
+  table = std::move(loaded);
+  return *table;
+}
+
+const ClassTable* find_custom_code(const ConfigClass& config_class) {
+  std::lock_guard lock(table_mutex);
+  for (auto& [key, table] : tables()) {
+    if (!table) continue;
+    for (auto& [auto_class, config] : table->configs)
+      if (config == &config_class) return table.get();
+    for (auto& [auto_class, model] : table->models)
+      if (model->config == &config_class) return table.get();
+  }
+  return nullptr;
+}
+
+}  // namespace pretrained

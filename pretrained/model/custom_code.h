@@ -1,0 +1,42 @@
+#pragma once
+// The C++ classes a folder brings along: named by `auto_map_cpp` in its config.json, compiled once, loaded for good.
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "pretrained/code/closure.h"
+#include "pretrained/code/reference.h"
+#include "pretrained/code/toolchain.h"
+#include "pretrained/model/modeling.h"
+
+namespace pretrained {
+
+// The classes of one folder's code, by Auto class. Lives as long as the process.
+class ClassTable {
+ public:
+  void add(const char* auto_class, const ConfigClass& config) { configs[auto_class] = &config; }
+  void add(const char* auto_class, const ModelClass& model) { models[auto_class] = &model; }
+  std::map<std::string, const ConfigClass*> configs;
+  std::map<std::string, const ModelClass*> models;
+  // What they were compiled from, for saving them again.
+  code::Sources sources;
+  std::map<std::string, code::Reference> references;
+};
+
+using AutoMap = std::map<std::string, code::Reference>;
+
+// `auto_map_cpp` of a config, checked; empty where it has none.
+PRETRAINED_API AutoMap read_auto_map(const Json& config, const std::string& source);
+
+// Reads, compiles and loads. Throws UntrustedCode naming the files where options.trust_remote_code is false, NotFoundError
+// for a dangling entry, CompileError. Two calls with the same bytes give the same table.
+const ClassTable& load_custom_code(const std::filesystem::path& folder, const AutoMap& auto_map, const FromPretrained& options);
+
+// The table a loaded class came from, or nullptr for a class of this program.
+const ClassTable* find_custom_code(const ConfigClass& config_class);
+
+// How shared code is compiled here.
+code::Toolchain toolchain(const Notice& notice);
+
+}  // namespace pretrained

@@ -1,0 +1,34 @@
+#include "pretrained/model/named_tensors.h"
+
+#include "pretrained/base/error.h"
+
+namespace pretrained {
+
+NamedTensors::NamedTensors(std::initializer_list<Item> items) {
+  for (auto& [name, tensor] : items)
+    if (tensor.defined()) insert(name, tensor);
+}
+
+const at::Tensor* NamedTensors::find(const std::string& name) const {
+  for (auto& [key, tensor] : items_)
+    if (key == name) return &tensor;
+  return nullptr;
+}
+
+const at::Tensor& NamedTensors::operator[](const std::string& name) const {
+  if (auto* tensor = find(name)) return *tensor;
+  throw ArgumentError("there is no tensor '" + printable(name) + "'; there are: " + (empty() ? "none" : names()));
+}
+
+void NamedTensors::insert(std::string name, at::Tensor tensor) {
+  if (contains(name)) throw ArgumentError("the tensor '" + printable(name) + "' is given twice");
+  items_.emplace_back(std::move(name), std::move(tensor));
+}
+
+std::string NamedTensors::names() const {
+  std::string out;
+  for (auto& [name, tensor] : items_) out += (out.empty() ? "" : ", ") + printable(name);
+  return out;
+}
+
+}  // namespace pretrained
