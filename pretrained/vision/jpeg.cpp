@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include <jpeglib.h>
+#include <jerror.h>
 
 #include "pretrained/base/error.h"
 #include "pretrained/vision/codecs.h"
@@ -24,10 +25,7 @@ void on_error(j_common_ptr info) {
 // libjpeg pads a truncated file with grey and only warns; Pillow and we refuse it.
 void on_message(j_common_ptr info, int level) {
   if (level >= 0) return;
-  auto code = info->err->msg_code;
-  constexpr int kHitMarker = 120, kPrematureEnd = 123;  // JWRN_HIT_MARKER, JWRN_JPEG_EOF
-  if (code == kPrematureEnd) on_error(info);
-  (void)kHitMarker;
+  if (info->err->msg_code == JWRN_JPEG_EOF) on_error(info);
 }
 
 void find_orientation(const jpeg_decompress_struct& info, int& orientation) {
