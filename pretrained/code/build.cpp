@@ -75,8 +75,8 @@ class Scratch {
 
 // The log as the author reads it: paths of the private folder become the repository's own, no escape sequences.
 std::string readable_log(std::string log, const fs::path& folder) {
-  std::string prefix = folder.string() + "/";
-  for (size_t at; (at = log.find(prefix)) != log.npos;) log.erase(at, prefix.size());
+  for (auto& prefix : {folder.string() + "/", folder.parent_path().string() + "/"})
+    for (size_t at; (at = log.find(prefix)) != log.npos;) log.erase(at, prefix.size());
   std::string clean;
   for (char c : log)
     if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') clean += c;

@@ -21,7 +21,7 @@ PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder, con
 
 // Writes model[.variant].safetensors or its shards and index. The files become visible when all are complete, by
 // publish(); without it nothing is left behind.
-class WeightsWriter {
+class PRETRAINED_API WeightsWriter {
  public:
   WeightsWriter(const NamedTensors& tensors, const std::filesystem::path& folder, const SavePretrained& options);
   ~WeightsWriter();

@@ -1,0 +1,16 @@
+// Any bytes give a result or a pretrained::Error, and what is promised of a result holds.
+#include "pretrained/code/elf.h"
+
+#include <cstdint>
+#include <string_view>
+
+#include "pretrained/base/error.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  std::string_view text(reinterpret_cast<const char*>(data), size);
+  try {
+    pretrained::code::read_note(text);
+  } catch (const pretrained::Error&) {
+  }
+  return 0;
+}
