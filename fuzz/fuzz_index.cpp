@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
     auto index = pretrained::safetensors::parse_index(std::string(text), "fuzz");
-    for (auto\& file : index.files())
+    for (auto& file : index.files())
       if (file.find(0x2F) != file.npos || file == "..") __builtin_trap();
   } catch (const pretrained::Error&) {
   }

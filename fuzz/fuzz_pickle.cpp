@@ -9,7 +9,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
-    for (auto\& tensor : pretrained::safetensors::read_pickle(text, "fuzz"))
+    for (auto& tensor : pretrained::safetensors::read_pickle(text, "fuzz"))
       if (tensor.begin > text.size()) __builtin_trap();
   } catch (const pretrained::Error&) {
   }

@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     auto header = pretrained::safetensors::parse_header(text, text.size(), "fuzz");
     uint64_t end = 0;
-    for (auto\& tensor : header.tensors) {
+    for (auto& tensor : header.tensors) {
       if (tensor.begin != end || tensor.end > text.size() - header.data_begin) __builtin_trap();
       end = tensor.end;
     }

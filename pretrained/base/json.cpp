@@ -41,13 +41,13 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return close(); }
   bool end_object() override {
     auto& object = *stack_.back().get_if<Json::Object>();
-    if (auto* name = object.size() == 1 ? stack_.back().find(kFloatKey) : nullptr) {
-      if (auto* text = name->get_if<std::string>()) {
-        constexpr double kInfinity = std::numeric_limits<double>::infinity();
-        if (*text == "Infinity") stack_.back() = Json(kInfinity);
-        if (*text == "-Infinity") stack_.back() = Json(-kInfinity);
-        if (*text == "NaN") stack_.back() = Json(std::numeric_limits<double>::quiet_NaN());
-      }
+    auto* word = object.size() == 1 ? stack_.back().find(kFloatKey) : nullptr;
+    if (auto* text = word ? word->get_if<std::string>() : nullptr) {
+      const std::string name = *text;  // replacing the object ends its members
+      constexpr double kInfinity = std::numeric_limits<double>::infinity();
+      if (name == "Infinity") stack_.back() = Json(kInfinity);
+      if (name == "-Infinity") stack_.back() = Json(-kInfinity);
+      if (name == "NaN") stack_.back() = Json(std::numeric_limits<double>::quiet_NaN());
     }
     return close();
   }
