@@ -1,9 +1,9 @@
-// Our side of the benchmarks; bench.py runs it beside its peers. Prints one number of seconds per line.
-//   start FOLDER            process start → first logits is timed from outside; this is the whole program
-//   load FILE ready|touched tensors of a safetensors file
-//   model FOLDER ready|touched   the same into a module of a registered class
-//   construct               resnet50d for loading
-//   code FOLDER             AutoModel on a folder with code: first call of this process
+// Our side of the benchmarks; bench.py runs it beside its peers. Prints one number of seconds per
+// line.
+//   start FOLDER            process start → first logits is timed from outside; this is the whole
+//   program load FILE ready|touched tensors of a safetensors file model FOLDER ready|touched   the
+//   same into a module of a registered class construct               resnet50d for loading code
+//   FOLDER             AutoModel on a folder with code: first call of this process
 #include <pretrained/model/weights.h>
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>
@@ -14,7 +14,9 @@
 #include "../examples/resnet_model/modeling_resnet.h"
 
 using Clock = std::chrono::steady_clock;
-static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+static double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 static double touch(const pretrained::NamedTensors& tensors) {
   double sum = 0;
@@ -32,7 +34,8 @@ struct LargeModel : pretrained::PreTrainedModel<LargeModel, LargeConfig> {
   static constexpr std::array inputs{"tensor"};
   explicit LargeModel(const Config& config) : PreTrainedModel(config) {
     for (int64_t i = 0; i < config.layers; ++i)
-      register_module("layer" + std::to_string(i), torch::nn::Linear(config.hidden_size, config.hidden_size));
+      register_module("layer" + std::to_string(i),
+                      torch::nn::Linear(config.hidden_size, config.hidden_size));
   }
   torch::Tensor forward(torch::Tensor tensor) { return tensor; }
 };
@@ -41,7 +44,8 @@ int main(int argc, char** argv) try {
   std::string what = argv[1];
   auto start = Clock::now();
   if (what == "start") {
-    auto model = pretrained::AutoModelForImageClassification::from_pretrained(argv[2], {.trust_remote_code = true});
+    auto model = pretrained::AutoModelForImageClassification::from_pretrained(
+        argv[2], {.trust_remote_code = true});
     c10::InferenceMode guard;
     std::cout << model(torch::ones({1, 3, 224, 224}))["logits"][0][0].item<float>() << "\n";
   } else if (what == "load") {
@@ -53,29 +57,36 @@ int main(int argc, char** argv) try {
     if (argc > 3 && std::string(argv[3]) == "touched") touch(model->state_dict());
     std::cout << since(start) << "\n";
   } else if (what == "construct") {
-    ResnetConfig config{.block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true};
+    ResnetConfig config{
+        .block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true};
     pretrained::NoInitGuard guard;
-    { ResnetModelForImageClassification warm_up(config); }
+    {
+      ResnetModelForImageClassification warm_up(config);
+    }
     for (int i = 0; i < 5; ++i) {
       start = Clock::now();
       ResnetModelForImageClassification model(config);
       std::cout << since(start) << "\n";
     }
   } else if (what == "code") {
-    auto model = pretrained::AutoModelForImageClassification::from_pretrained(argv[2], {.trust_remote_code = true});
+    auto model = pretrained::AutoModelForImageClassification::from_pretrained(
+        argv[2], {.trust_remote_code = true});
     std::cout << since(start) << "\n";
   } else if (what == "registered") {
     pretrained::AutoConfig::register_<ResnetConfig>("resnet");
-    pretrained::AutoModelForImageClassification::register_<ResnetConfig, ResnetModelForImageClassification>();
+    pretrained::AutoModelForImageClassification::register_<ResnetConfig,
+                                                           ResnetModelForImageClassification>();
     auto model = pretrained::AutoModelForImageClassification::from_pretrained(argv[2]);
     std::cout << since(start) << "\n";
   } else if (what == "make") {
-    ResnetConfig config{.block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true};
+    ResnetConfig config{
+        .block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true};
     ResnetConfig::register_for_auto_class();
     ResnetModelForImageClassification::register_for_auto_class("AutoModelForImageClassification");
     ResnetModelForImageClassification(config).save_pretrained(argv[2]);
   } else if (what == "make-large") {
-    LargeModel(LargeConfig{.layers = std::stoll(argv[3]), .hidden_size = std::stoll(argv[4])}).save_pretrained(argv[2]);
+    LargeModel(LargeConfig{.layers = std::stoll(argv[3]), .hidden_size = std::stoll(argv[4])})
+        .save_pretrained(argv[2]);
   }
   return 0;
 } catch (const std::exception& error) {

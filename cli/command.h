@@ -1,6 +1,7 @@
 #pragma once
-// The subcommands of `pretrained`. Each adds itself to the parser with its own --help; none has logic that the library
-// should have. Errors are exceptions; main() turns them into one line on stderr and an exit code.
+// The subcommands of `pretrained`. Each adds itself to the parser with its own --help; none has
+// logic that the library should have. Errors are exceptions; main() turns them into one line on
+// stderr and an exit code.
 
 #include <cstdint>
 #include <string>
@@ -27,7 +28,8 @@ void add_common(CLI::App& command, Common& common);
 // --trust-remote-code, --code, --subfolder, --variant, --dtype, --device
 void add_model_options(CLI::App& command, FromPretrained& options, std::string& device);
 
-// One line on stderr while it moves; nothing where stderr is no terminal, with --quiet or HF_HUB_DISABLE_PROGRESS_BARS.
+// One line on stderr while it moves; nothing where stderr is no terminal, with --quiet or
+// HF_HUB_DISABLE_PROGRESS_BARS.
 class ProgressBar {
  public:
   ProgressBar(std::string title, bool quiet);

@@ -45,7 +45,8 @@ Contents read_contents(const fs::path& path) {
   for (auto& name : {std::string("model.safetensors")})
     if (fs::exists(path / name)) read_tensors(path, name, contents);
   if (contents.tensors.empty() && fs::exists(path / safetensors::index_name(""))) {
-    auto index = safetensors::parse_index(read_inside(path, safetensors::index_name(""), 64 << 20), safetensors::index_name(""));
+    auto index = safetensors::parse_index(read_inside(path, safetensors::index_name(""), 64 << 20),
+                                          safetensors::index_name(""));
     for (auto& file : index.files()) read_tensors(path, file, contents);
   }
   return contents;
@@ -61,14 +62,18 @@ void print_json(const Contents& contents) {
   Json::Object classes;
   Json::Array files, tensors;
   for (auto& [auto_class, reference] : contents.auto_map) classes[auto_class] = reference.text();
-  for (auto& source : contents.sources) files.push_back(Json::Object{{"path", source.path}, {"bytes", int64_t(source.bytes.size())}});
+  for (auto& source : contents.sources)
+    files.push_back(Json::Object{{"path", source.path}, {"bytes", int64_t(source.bytes.size())}});
   for (auto& tensor : contents.tensors) {
     Json::Array shape;
     for (auto size : tensor.shape) shape.push_back(size);
-    tensors.push_back(Json::Object{{"name", tensor.name}, {"dtype", safetensors::dtype_name(tensor.dtype)}, {"shape", shape},
+    tensors.push_back(Json::Object{{"name", tensor.name},
+                                   {"dtype", safetensors::dtype_name(tensor.dtype)},
+                                   {"shape", shape},
                                    {"bytes", int64_t(tensor.end - tensor.begin)}});
   }
-  Json::Object all{{"config", contents.config}, {"classes", classes}, {"code", files}, {"tensors", tensors}};
+  Json::Object all{
+      {"config", contents.config}, {"classes", classes}, {"code", files}, {"tensors", tensors}};
   if (!contents.sources.empty()) all["code_sha256"] = code::digest(contents.sources);
   std::cout << Json(all).dump(0) << "\n";
 }
@@ -77,18 +82,22 @@ void print_text(const Contents& contents) {
   if (auto* fields = contents.config.get_if<Json::Object>()) {
     std::cout << "config\n";
     for (auto& [key, value] : *fields)
-      if (key != "auto_map_cpp") std::cout << "  " << printable(key) << ": " << printable(value.dump(0), 100) << "\n";
+      if (key != "auto_map_cpp")
+        std::cout << "  " << printable(key) << ": " << printable(value.dump(0), 100) << "\n";
   }
   if (!contents.auto_map.empty()) std::cout << "classes\n";
-  for (auto& [auto_class, reference] : contents.auto_map) std::cout << "  " << auto_class << ": " << reference.text() << "\n";
-  if (!contents.sources.empty()) std::cout << "code (sha256 " << code::digest(contents.sources).substr(0, 16) << "…)\n";
-  for (auto& source : contents.sources) std::cout << "  " << printable(source.path) << "  " << source.bytes.size() << " bytes\n";
+  for (auto& [auto_class, reference] : contents.auto_map)
+    std::cout << "  " << auto_class << ": " << reference.text() << "\n";
+  if (!contents.sources.empty())
+    std::cout << "code (sha256 " << code::digest(contents.sources).substr(0, 16) << "…)\n";
+  for (auto& source : contents.sources)
+    std::cout << "  " << printable(source.path) << "  " << source.bytes.size() << " bytes\n";
   uint64_t bytes = 0;
   for (auto& tensor : contents.tensors) bytes += tensor.end - tensor.begin;
   std::cout << "tensors (" << contents.tensors.size() << ", " << bytes << " bytes)\n";
   for (auto& tensor : contents.tensors)
-    std::cout << "  " << printable(tensor.name) << "  " << safetensors::dtype_name(tensor.dtype) << " " << shape_text(tensor.shape) << "  "
-              << tensor.end - tensor.begin << " bytes\n";
+    std::cout << "  " << printable(tensor.name) << "  " << safetensors::dtype_name(tensor.dtype)
+              << " " << shape_text(tensor.shape) << "  " << tensor.end - tensor.begin << " bytes\n";
 }
 
 }  // namespace
@@ -96,10 +105,13 @@ void print_text(const Contents& contents) {
 void add_inspect(CLI::App& app) {
   static Common common;
   static std::string path;
-  auto* command = app.add_subcommand("inspect", "what a model is made of; runs no code and reads no weights");
+  auto* command =
+      app.add_subcommand("inspect", "what a model is made of; runs no code and reads no weights");
   command->add_option("MODEL", path, "folder of a model, or a .safetensors file")->required();
   add_common(*command, common);
-  command->footer("Examples:\n  pretrained inspect custom-resnet50d\n  pretrained inspect model.safetensors --json");
+  command->footer(
+      "Examples:\n  pretrained inspect custom-resnet50d\n  pretrained inspect model.safetensors "
+      "--json");
   command->callback([] {
     if (!fs::exists(path)) throw NotFoundError(path + ": no such folder or file");
     Contents contents = read_contents(path);

@@ -15,7 +15,9 @@ namespace pretrained::cli {
 namespace {
 
 int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 int fail(const std::string& message, int code) {
@@ -26,7 +28,8 @@ int fail(const std::string& message, int code) {
 }  // namespace
 
 ProgressBar::ProgressBar(std::string title, bool quiet)
-    : title_(std::move(title)), shown_(!quiet && isatty(2) && !std::getenv("HF_HUB_DISABLE_PROGRESS_BARS")) {}
+    : title_(std::move(title)),
+      shown_(!quiet && isatty(2) && !std::getenv("HF_HUB_DISABLE_PROGRESS_BARS")) {}
 
 ProgressBar::~ProgressBar() {
   if (shown_ && drawn_) std::fputs("\r\033[K", stderr);
@@ -40,9 +43,10 @@ void ProgressBar::update(uint64_t done, uint64_t total) {
   constexpr size_t kWidth = 30;
   size_t filled = size_t(kWidth * done / total);
   std::string bar = std::string(filled, '#') + std::string(kWidth - filled, '.');
-  double seconds = double(now - started_) / 1000, left = done ? seconds * double(total - done) / double(done) : 0;
-  std::fprintf(stderr, "\r%s [%s] %3d%%  %.0fs, %.0fs left\033[K", title_.c_str(), bar.c_str(), int(100 * done / total),
-               seconds, left);
+  double seconds = double(now - started_) / 1000,
+         left = done ? seconds * double(total - done) / double(done) : 0;
+  std::fprintf(stderr, "\r%s [%s] %3d%%  %.0fs, %.0fs left\033[K", title_.c_str(), bar.c_str(),
+               int(100 * done / total), seconds, left);
 }
 
 void add_common(CLI::App& command, Common& common) {
@@ -51,11 +55,15 @@ void add_common(CLI::App& command, Common& common) {
 }
 
 void add_model_options(CLI::App& command, FromPretrained& options, std::string& device) {
-  command.add_flag("--trust-remote-code", options.trust_remote_code, "compile and run the C++ code in the model's folder");
-  command.add_option("--code", options.code, "use the C++ code of this folder instead")->type_name("DIR");
+  command.add_flag("--trust-remote-code", options.trust_remote_code,
+                   "compile and run the C++ code in the model's folder");
+  command.add_option("--code", options.code, "use the C++ code of this folder instead")
+      ->type_name("DIR");
   command.add_option("--subfolder", options.subfolder, "folder inside MODEL")->type_name("DIR");
-  command.add_option("--variant", options.variant, "weights file model.VARIANT.safetensors")->type_name("NAME");
-  command.add_option("--dtype", options.dtype, "auto, float32, bfloat16, float16, …")->capture_default_str();
+  command.add_option("--variant", options.variant, "weights file model.VARIANT.safetensors")
+      ->type_name("NAME");
+  command.add_option("--dtype", options.dtype, "auto, float32, bfloat16, float16, …")
+      ->capture_default_str();
   command.add_option("--device", device, "cpu, cuda, cuda:1, …")->capture_default_str();
 }
 
@@ -64,11 +72,16 @@ void add_completion(CLI::App& app) {
   command->footer("Example:\n  source <(pretrained completion)");
   command->callback([&app] {
     std::string words;
-    for (auto* sub : app.get_subcommands([](CLI::App*) { return true; })) words += sub->get_name() + " ";
-    std::cout << "_pretrained() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD = 1 ]; then\n"
-              << "    COMPREPLY=($(compgen -W \"" << words << "\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then\n"
-              << "    COMPREPLY=($(compgen -W \"$(pretrained ${COMP_WORDS[1]} --help | grep -o -- '--[a-z-]*')\" -- \"$cur\"))\n"
-              << "  else\n    COMPREPLY=($(compgen -f -- \"$cur\"))\n  fi\n}\ncomplete -o filenames -F _pretrained pretrained\n";
+    for (auto* sub : app.get_subcommands([](CLI::App*) { return true; }))
+      words += sub->get_name() + " ";
+    std::cout << "_pretrained() {\n  local cur=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD = 1 "
+                 "]; then\n"
+              << "    COMPREPLY=($(compgen -W \"" << words
+              << "\" -- \"$cur\"))\n  elif [[ $cur == -* ]]; then\n"
+              << "    COMPREPLY=($(compgen -W \"$(pretrained ${COMP_WORDS[1]} --help | grep -o -- "
+                 "'--[a-z-]*')\" -- \"$cur\"))\n"
+              << "  else\n    COMPREPLY=($(compgen -f -- \"$cur\"))\n  fi\n}\ncomplete -o "
+                 "filenames -F _pretrained pretrained\n";
   });
 }
 
@@ -76,7 +89,9 @@ int run(int argc, char** argv) {
   CLI::App app("Custom models in C++, shared with their code.", "pretrained");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not permitted or untrusted, 5 bad data, 6 network.");
+  app.footer(
+      "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not permitted or untrusted, 5 bad data, "
+      "6 network.");
   add_predict(app);
   add_inspect(app);
   add_new(app);

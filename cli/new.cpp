@@ -103,7 +103,9 @@ std::pair<std::string, std::string> names_of(const fs::path& folder) {
     bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     bool digit = c >= '0' && c <= '9';
     if ((!letter && !digit && c != '_') || (class_name.empty() && !letter))
-      throw ArgumentError("the folder's name becomes the name of a class: use letters, digits, '-' and '_', a letter first");
+      throw ArgumentError(
+          "the folder's name becomes the name of a class: use letters, digits, '-' and '_', a "
+          "letter first");
     if (c != '_') class_name += upper ? char(std::toupper(c)) : c;
     upper = c == '_';
     c = char(std::tolower(c));
@@ -127,7 +129,8 @@ void create(const fs::path& folder, const Common& common) {
   fs::create_directories(folder, error);
   if (error) throw IoError(folder.string() + ": " + error.message());
   for (auto& [file, text] : {std::pair{"configuration_" + name + ".h", kConfiguration},
-                             std::pair{"modeling_" + name + ".h", kModeling}, std::pair{std::string("README.md"), kReadme},
+                             std::pair{"modeling_" + name + ".h", kModeling},
+                             std::pair{std::string("README.md"), kReadme},
                              std::pair{std::string("config.json"), kConfig},
                              std::pair{std::string("preprocessor_config.json"), kProcessor}})
     write_file_atomically(folder / file, fill(text, name, class_name));
@@ -136,14 +139,19 @@ void create(const fs::path& folder, const Common& common) {
   // The weights come from the code just written, compiled as everyone will compile it.
   FromPretrained options{.trust_remote_code = true};
   if (!common.quiet) options.notice = [](const std::string& line) { std::cerr << line << "\n"; };
-  auto model = AutoModelForImageClassification::from_config(AutoConfig::from_pretrained(folder, options));
+  auto model =
+      AutoModelForImageClassification::from_config(AutoConfig::from_pretrained(folder, options));
   model->save_pretrained(folder);
   if (common.json) {
-    std::cout << Json(Json::Object{{"folder", folder.string()}, {"class", model->model_class().name}}).dump(0) << "\n";
+    std::cout << Json(Json::Object{{"folder", folder.string()},
+                                   {"class", model->model_class().name}})
+                     .dump(0)
+              << "\n";
   } else if (!common.quiet) {
-    std::cout << "Made " << folder.string() << " with " << model->model_class().name << " (" << model->num_parameters()
-              << " parameters, untrained). Try:\n  pretrained predict " << folder.string() << " "
-              << (folder / "test.png").string() << " --trust-remote-code\n";
+    std::cout << "Made " << folder.string() << " with " << model->model_class().name << " ("
+              << model->num_parameters() << " parameters, untrained). Try:\n  pretrained predict "
+              << folder.string() << " " << (folder / "test.png").string()
+              << " --trust-remote-code\n";
   }
 }
 
@@ -155,7 +163,9 @@ void add_new(CLI::App& app) {
   auto* command = app.add_subcommand("new", "scaffold a custom model that compiles and predicts");
   command->add_option("DIR", folder, "the new folder; its name becomes the model's")->required();
   add_common(*command, common);
-  command->footer("Example:\n  pretrained new my-model && pretrained predict my-model my-model/test.png --trust-remote-code");
+  command->footer(
+      "Example:\n  pretrained new my-model && pretrained predict my-model my-model/test.png "
+      "--trust-remote-code");
   command->callback([] { create(folder, common); });
 }
 

@@ -1,4 +1,5 @@
-// Loads a folder as a class registered here and saves it, with its code, to another. Usage: tutorial_resave FROM TO
+// Loads a folder as a class registered here and saves it, with its code, to another. Usage:
+// tutorial_resave FROM TO
 #include <pretrained/pretrained.h>
 
 #include <iostream>

@@ -1,5 +1,5 @@
-// Fits a small custom ResNet to a folder of pictures, FOLDER/<label>/*.png, in a loop of one's own, and saves it with
-// its code. Usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER
+// Fits a small custom ResNet to a folder of pictures, FOLDER/<label>/*.png, in a loop of one's own,
+// and saves it with its code. Usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>
 
@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 using torch::indexing::Slice;
 
 // Pictures as the model will see them later, by the same processor.
-static std::pair<torch::Tensor, torch::Tensor> read_folder(const fs::path& folder, const pretrained::vision::ImageProcessor& processor) {
+static std::pair<torch::Tensor, torch::Tensor> read_folder(
+    const fs::path& folder, const pretrained::vision::ImageProcessor& processor) {
   std::vector<torch::Tensor> images;
   std::vector<int64_t> labels;
   std::vector<fs::path> files;
@@ -23,25 +24,29 @@ static std::pair<torch::Tensor, torch::Tensor> read_folder(const fs::path& folde
   std::sort(files.begin(), files.end());
   for (auto& file : files) {
     auto values = processor.preprocess(pretrained::vision::read_image(file));
-    images.push_back(torch::tensor(values).view({3, processor.output_height(), processor.output_width()}));
+    images.push_back(
+        torch::tensor(values).view({3, processor.output_height(), processor.output_width()}));
     labels.push_back(std::stoll(file.parent_path().filename()));
   }
   return {torch::stack(images), torch::tensor(labels)};
 }
 
-static double accuracy(ResnetModelForImageClassification& model, const torch::Tensor& images, const torch::Tensor& labels) {
+static double accuracy(ResnetModelForImageClassification& model, const torch::Tensor& images,
+                       const torch::Tensor& labels) {
   torch::NoGradGuard no_grad;
   model.eval();
   return (model(images)["logits"].argmax(1) == labels).to(torch::kFloat32).mean().item<double>();
 }
 
 int main(int argc, char** argv) try {
-  if (argc != 4) throw pretrained::ArgumentError("usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER");
+  if (argc != 4)
+    throw pretrained::ArgumentError("usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER");
   torch::manual_seed(0);
   constexpr int kEpochs = 12, kBatch = 64;
   constexpr double kPeak = 3e-3;
 
-  ResnetConfig config{.block_type = "basic", .layers = {1, 1, 1, 1}, .num_classes = 10, .stem_width = 32};
+  ResnetConfig config{
+      .block_type = "basic", .layers = {1, 1, 1, 1}, .num_classes = 10, .stem_width = 32};
   config.num_labels = 10;
   for (int digit = 0; digit < 10; ++digit) config.id2label[digit] = std::to_string(digit);
   ResnetConfig::register_for_auto_class();
@@ -53,9 +58,11 @@ int main(int argc, char** argv) try {
   processor.resize_shortest_edge(32).center_crop(32, 32);
   auto [images, labels] = read_folder(argv[1], processor);
   auto [held_out, held_out_labels] = read_folder(argv[2], processor);
-  std::cerr << "training " << model.num_parameters() << " parameters on " << images.size(0) << " digits\n";
+  std::cerr << "training " << model.num_parameters() << " parameters on " << images.size(0)
+            << " digits\n";
 
-  torch::optim::AdamW optimizer(model.parameters(), torch::optim::AdamWOptions(kPeak).weight_decay(0.05));
+  torch::optim::AdamW optimizer(model.parameters(),
+                                torch::optim::AdamWOptions(kPeak).weight_decay(0.05));
   auto started = std::chrono::steady_clock::now();
   int64_t steps = images.size(0) / kBatch * kEpochs, step = 0;
   for (int epoch = 0; epoch < kEpochs; ++epoch) {
@@ -72,12 +79,15 @@ int main(int argc, char** argv) try {
       optimizer.step();
       last_loss = loss.item<double>();
       int filled = int(30 * (step + 1) / steps);
-      std::fprintf(stderr, "\r[%s%s] epoch %d/%d  loss %.4f", std::string(size_t(filled), '#').c_str(),
+      std::fprintf(stderr, "\r[%s%s] epoch %d/%d  loss %.4f",
+                   std::string(size_t(filled), '#').c_str(),
                    std::string(size_t(30 - filled), '.').c_str(), epoch + 1, kEpochs, last_loss);
     }
   }
-  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  std::printf("\naccuracy on %lld held-out digits: %.2f %% after %.0f s\n", static_cast<long long>(held_out.size(0)),
+  double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  std::printf("\naccuracy on %lld held-out digits: %.2f %% after %.0f s\n",
+              static_cast<long long>(held_out.size(0)),
               100 * accuracy(model, held_out, held_out_labels), seconds);
   model.save_pretrained(argv[3]);
   processor.save_pretrained(argv[3]);

@@ -19,8 +19,10 @@ struct ResnetConfig : pretrained::PretrainedConfig<ResnetConfig> {
 
   void validate() const {
     if (block_type != "basic" && block_type != "bottleneck")
-      throw pretrained::ConfigError("`block_type` must be 'basic' or bottleneck', got " + block_type + ".");
+      throw pretrained::ConfigError("`block_type` must be 'basic' or bottleneck', got " +
+                                    block_type + ".");
     if (stem_type != "" && stem_type != "deep" && stem_type != "deep-tiered")
-      throw pretrained::ConfigError("`stem_type` must be '', 'deep' or 'deep-tiered', got " + stem_type + ".");
+      throw pretrained::ConfigError("`stem_type` must be '', 'deep' or 'deep-tiered', got " +
+                                    stem_type + ".");
   }
 };

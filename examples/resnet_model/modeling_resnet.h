@@ -4,9 +4,15 @@
 #include "configuration_resnet.h"
 
 inline timm::ResNetOptions options(const ResnetConfig& c) {
-  return {.block = c.block_type, .layers = c.layers, .num_classes = c.num_classes, .in_chans = c.input_channels,
-          .cardinality = c.cardinality, .base_width = c.base_width, .stem_width = c.stem_width,
-          .stem_type = c.stem_type, .avg_down = c.avg_down};
+  return {.block = c.block_type,
+          .layers = c.layers,
+          .num_classes = c.num_classes,
+          .in_chans = c.input_channels,
+          .cardinality = c.cardinality,
+          .base_width = c.base_width,
+          .stem_width = c.stem_width,
+          .stem_type = c.stem_type,
+          .avg_down = c.avg_down};
 }
 
 struct ResnetModel : pretrained::PreTrainedModel<ResnetModel, ResnetConfig> {

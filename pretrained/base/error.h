@@ -1,7 +1,8 @@
 #pragma once
-// Everything the library throws on purpose derives from `pretrained::Error`. A message is one line that names the
-// file, field or tensor, what was found, what was expected and, where there is one, the way out. The kinds are what a
-// caller can act on; the command maps them to exit codes (`exit_code`).
+// Everything the library throws on purpose derives from `pretrained::Error`. A message is one line
+// that names the file, field or tensor, what was found, what was expected and, where there is one,
+// the way out. The kinds are what a caller can act on; the command maps them to exit codes
+// (`exit_code`).
 
 #include <stdexcept>
 #include <string>
@@ -55,8 +56,8 @@ class PRETRAINED_API ConfigError : public FormatError {
 // Weights that do not fit the model; the three lists hold the full names.
 class PRETRAINED_API WeightsError : public FormatError {
  public:
-  WeightsError(const std::string& message, std::vector<std::string> missing, std::vector<std::string> unexpected,
-               std::vector<std::string> mismatched)
+  WeightsError(const std::string& message, std::vector<std::string> missing,
+               std::vector<std::string> unexpected, std::vector<std::string> mismatched)
       : FormatError(message),
         missing(std::move(missing)),
         unexpected(std::move(unexpected)),
@@ -67,12 +68,14 @@ class PRETRAINED_API WeightsError : public FormatError {
 // The repository holds code and the caller did not say that it is trusted.
 class PRETRAINED_API UntrustedCode : public Error {
  public:
-  UntrustedCode(const std::string& message, std::vector<std::string> files) : Error(message), files(std::move(files)) {}
+  UntrustedCode(const std::string& message, std::vector<std::string> files)
+      : Error(message), files(std::move(files)) {}
   int exit_code() const override { return 4; }
   std::vector<std::string> files;
 };
 
-// Model code that did not compile or link, or no compiler to do it with. `log` is the compiler's whole output.
+// Model code that did not compile or link, or no compiler to do it with. `log` is the compiler's
+// whole output.
 class PRETRAINED_API CompileError : public Error {
  public:
   CompileError(const std::string& message, std::string command, std::string log)
@@ -80,8 +83,9 @@ class PRETRAINED_API CompileError : public Error {
   std::string command, log;
 };
 
-// Text from a file made safe for a terminal and for one line: control characters, escape sequences and bidirectional
-// overrides become \xNN or \u{NNNN}; invalid UTF-8 becomes \xNN; longer than `limit` bytes is cut with "…".
+// Text from a file made safe for a terminal and for one line: control characters, escape sequences
+// and bidirectional overrides become \xNN or \u{NNNN}; invalid UTF-8 becomes \xNN; longer than
+// `limit` bytes is cut with "…".
 PRETRAINED_API std::string printable(const std::string& text, size_t limit = 200);
 
 }  // namespace pretrained

@@ -31,9 +31,12 @@ uint64_t regular_size(int fd, const std::string& name) {
 }
 
 void check_relative(const fs::path& folder, const std::string& name) {
-  bool bad = name.empty() || name[0] == '/' || name.find('\\') != name.npos || name.find('\0') != name.npos;
+  bool bad = name.empty() || name[0] == '/' || name.find('\\') != name.npos ||
+             name.find('\0') != name.npos;
   for (auto& part : fs::path(name)) bad = bad || part == "..";
-  if (bad) throw FormatError(folder.string() + ": the file name '" + printable(name) + "' leads out of the folder");
+  if (bad)
+    throw FormatError(folder.string() + ": the file name '" + printable(name) +
+                      "' leads out of the folder");
 }
 
 void sync_folder(const fs::path& folder) {
@@ -56,7 +59,9 @@ int FileDescriptor::release() { return std::exchange(fd_, -1); }
 
 std::string read_all(const FileDescriptor& file, const std::string& name, uint64_t limit) {
   uint64_t size = regular_size(file.get(), name);
-  auto too_long = [&] { return FormatError(name + ": longer than " + std::to_string(limit) + " bytes"); };
+  auto too_long = [&] {
+    return FormatError(name + ": longer than " + std::to_string(limit) + " bytes");
+  };
   if (size > limit) throw too_long();
   std::string text(size, '\0');
   size_t filled = 0;

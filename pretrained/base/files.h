@@ -1,6 +1,7 @@
 #pragma once
-// Files: whole reads with a limit, names kept inside a folder, writes that are there whole or not at all, and locks
-// between processes. Every error names the path. All functions may be called from any thread.
+// Files: whole reads with a limit, names kept inside a folder, writes that are there whole or not
+// at all, and locks between processes. Every error names the path. All functions may be called from
+// any thread.
 
 #include <cstdint>
 #include <filesystem>
@@ -12,7 +13,8 @@
 
 namespace pretrained {
 
-// The whole file. Throws NotFoundError, IoError, or FormatError when it is longer than `limit` bytes or no regular file.
+// The whole file. Throws NotFoundError, IoError, or FormatError when it is longer than `limit`
+// bytes or no regular file.
 PRETRAINED_API std::string read_file(const std::filesystem::path& path, uint64_t limit = 16 << 20);
 
 // A file descriptor that closes itself.
@@ -30,16 +32,20 @@ class PRETRAINED_API FileDescriptor {
   int fd_ = -1;
 };
 
-// Opens `relative`, which a file of `folder` named, for reading. Nothing outside `folder` is ever opened: absolute
-// names, "..", backslashes, NUL and symbolic links that lead out are a FormatError; a missing file is a NotFoundError;
-// only regular files are opened. (openat2 with RESOLVE_BENEATH.)
-PRETRAINED_API FileDescriptor open_inside(const std::filesystem::path& folder, const std::string& relative);
-PRETRAINED_API std::string read_inside(const std::filesystem::path& folder, const std::string& relative,
-                                       uint64_t limit = 16 << 20);
+// Opens `relative`, which a file of `folder` named, for reading. Nothing outside `folder` is ever
+// opened: absolute names, "..", backslashes, NUL and symbolic links that lead out are a
+// FormatError; a missing file is a NotFoundError; only regular files are opened. (openat2 with
+// RESOLVE_BENEATH.)
+PRETRAINED_API FileDescriptor open_inside(const std::filesystem::path& folder,
+                                          const std::string& relative);
+PRETRAINED_API std::string read_inside(const std::filesystem::path& folder,
+                                       const std::string& relative, uint64_t limit = 16 << 20);
 // Reads an open file to its end; `name` is for messages.
-PRETRAINED_API std::string read_all(const FileDescriptor& file, const std::string& name, uint64_t limit);
+PRETRAINED_API std::string read_all(const FileDescriptor& file, const std::string& name,
+                                    uint64_t limit);
 
-// A new private file beside its target: temp name, write, fsync, rename. Dropped without commit() it leaves nothing.
+// A new private file beside its target: temp name, write, fsync, rename. Dropped without commit()
+// it leaves nothing.
 class PRETRAINED_API AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);
@@ -47,9 +53,11 @@ class PRETRAINED_API AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  // fsync, then rename over the target, then fsync of the folder. The target is old or new at any moment.
+  // fsync, then rename over the target, then fsync of the folder. The target is old or new at any
+  // moment.
   void commit();
-  // fsync only; `publish()` renames. For several files that must change together as closely as possible.
+  // fsync only; `publish()` renames. For several files that must change together as closely as
+  // possible.
   void sync();
   void publish();
   const std::filesystem::path& target() const { return target_; }
@@ -62,8 +70,8 @@ class PRETRAINED_API AtomicFile {
 
 PRETRAINED_API void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
-// Waits for and holds an exclusive lock on `path` (created 0600), until destruction. Released by the kernel when the
-// process dies.
+// Waits for and holds an exclusive lock on `path` (created 0600), until destruction. Released by
+// the kernel when the process dies.
 class PRETRAINED_API FileLock {
  public:
   explicit FileLock(const std::filesystem::path& path);

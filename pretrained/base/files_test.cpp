@@ -42,7 +42,8 @@ TEST_F(Files, NothingOutsideTheFolderIsOpened) {
   fs::create_symlink("..", folder / "up");
   fs::create_symlink("sub/b.txt", folder / "in");
   EXPECT_EQ(read_inside(folder, "in"), "world");
-  for (std::string name : {"/etc/passwd", "../a.txt", "sub/../../x", "sub/..", "a\\b", "", "out", "up/a.txt"})
+  for (std::string name :
+       {"/etc/passwd", "../a.txt", "sub/../../x", "sub/..", "a\\b", "", "out", "up/a.txt"})
     EXPECT_THROW(read_inside(folder, name), FormatError) << name;
   EXPECT_THROW(read_inside(folder, std::string("a.txt\0x", 7)), FormatError);
   EXPECT_THROW(read_inside(folder, "none"), NotFoundError);
@@ -83,7 +84,8 @@ TEST(Process, CollectsOutputAndExitCodes) {
 
 TEST(Sha256, MatchesTheStandard) {
   EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_NE(Sha256().update_framed("ab").update_framed("c").hex(), Sha256().update_framed("a").update_framed("bc").hex());
+  EXPECT_NE(Sha256().update_framed("ab").update_framed("c").hex(),
+            Sha256().update_framed("a").update_framed("bc").hex());
 }
 
 TEST(Printable, MakesTextSafeForATerminal) {

@@ -16,7 +16,8 @@ constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxDigits = 4300;  // Python's own limit for int(str)
 constexpr auto kFloatKey = "__float__";
 
-// Builds Json values from nlohmann's event parser, which keeps the digits of numbers and lets us see every key.
+// Builds Json values from nlohmann's event parser, which keeps the digits of numbers and lets us
+// see every key.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
   Builder(std::string_view text, const std::string& source) : text_(text), source_(source) {}
@@ -26,12 +27,14 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return add(Json(value)); }
   bool number_integer(number_integer_t value) override { return add(Json(int64_t{value})); }
   bool number_unsigned(number_unsigned_t value) override {
-    if (value > uint64_t(std::numeric_limits<int64_t>::max())) return add(Json(BigInteger{std::to_string(value)}));
+    if (value > uint64_t(std::numeric_limits<int64_t>::max()))
+      return add(Json(BigInteger{std::to_string(value)}));
     return add(Json(int64_t(value)));
   }
   bool number_float(number_float_t value, const string_t& digits) override {
     if (digits.find_first_of(".eE") != std::string::npos) return add(Json(value));
-    if (digits.size() > kMaxDigits) fail("an integer of " + std::to_string(digits.size()) + " digits is too long");
+    if (digits.size() > kMaxDigits)
+      fail("an integer of " + std::to_string(digits.size()) + " digits is too long");
     return add(Json(BigInteger{digits}));
   }
   bool string(string_t& value) override { return add(Json(std::move(value))); }
@@ -52,11 +55,13 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return close();
   }
   bool key(string_t& value) override {
-    if (stack_.back().find(value)) fail("the key '" + printable(value) + "' stands twice in one object");
+    if (stack_.back().find(value))
+      fail("the key '" + printable(value) + "' stands twice in one object");
     keys_.back() = std::move(value);
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
     std::string what = error.what();
     if (auto at = what.find("syntax error"); at != std::string::npos) what = what.substr(at);
     size_t line = 1, column = 1;
@@ -64,11 +69,14 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       column = text_[i] == '\n' ? 1 : column + 1;
       line += text_[i] == '\n';
     }
-    fail("line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + printable(what, 300));
+    fail("line " + std::to_string(line) + ", column " + std::to_string(column) + ": " +
+         printable(what, 300));
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw FormatError(source_ + ": not valid JSON: " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FormatError(source_ + ": not valid JSON: " + what);
+  }
 
   bool add(Json value) {
     if (stack_.empty()) {
@@ -81,7 +89,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool open(Json container) {
-    if (stack_.size() == kMaxDepth) fail("nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (stack_.size() == kMaxDepth)
+      fail("nested deeper than " + std::to_string(kMaxDepth) + " levels");
     stack_.push_back(std::move(container));
     keys_.emplace_back();
     return true;
@@ -100,7 +109,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   std::vector<std::string> keys_;
 };
 
-// Python also reads the bare words NaN, Infinity and -Infinity: spelled here as Transformers writes them today.
+// Python also reads the bare words NaN, Infinity and -Infinity: spelled here as Transformers writes
+// them today.
 std::string spell_out_non_finite(std::string_view text) {
   std::string out;
   bool in_string = false;
@@ -126,7 +136,8 @@ std::string spell_out_non_finite(std::string_view text) {
 }
 
 void write_string(const std::string& text, std::string& out) {
-  // nlohmann escapes as Python's ensure_ascii does, lower-case hexadecimal and surrogate pairs included.
+  // nlohmann escapes as Python's ensure_ascii does, lower-case hexadecimal and surrogate pairs
+  // included.
   out += nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
@@ -138,7 +149,9 @@ template <class Items, class WriteItem>
 void write_items(const Items& items, char open, char close, int indent, int level, std::string& out,
                  WriteItem write_item) {
   out += open;
-  auto new_line = [&](int depth) { if (indent) out += "\n" + std::string(size_t(indent * depth), ' '); };
+  auto new_line = [&](int depth) {
+    if (indent) out += "\n" + std::string(size_t(indent * depth), ' ');
+  };
   bool first = true;
   for (auto& item : items) {
     if (!first) out += indent ? "," : ", ";
@@ -187,12 +200,14 @@ void write_labels(const Json& labels, int indent, int level, std::string& out) {
   bool integers = labels.get_if<Json::Object>() != nullptr;
   if (integers) {
     for (auto& [key, value] : *labels.get_if<Json::Object>()) {
-      integers = integers && !key.empty() && key.size() <= 18 && key.find_first_not_of("0123456789") == key.npos;
+      integers = integers && !key.empty() && key.size() <= 18 &&
+                 key.find_first_not_of("0123456789") == key.npos;
       members.emplace_back(key, &value);
     }
   }
   if (!integers) return write_value(labels, indent, level, out);
-  std::sort(members.begin(), members.end(), [](auto& a, auto& b) { return std::stoll(a.first) < std::stoll(b.first); });
+  std::sort(members.begin(), members.end(),
+            [](auto& a, auto& b) { return std::stoll(a.first) < std::stoll(b.first); });
   write_items(members, '{', '}', indent, level, out, [&](const auto& item) {
     write_string(item.first, out);
     out += ": ";
@@ -207,7 +222,8 @@ Json Json::parse(std::string_view text, const std::string& source) {
     throw FormatError(source + ": " + std::to_string(text.size()) + " bytes of JSON, at most " +
                       std::to_string(kMaxBytes) + " are read");
   if (text.substr(0, 3) == "\xEF\xBB\xBF")
-    throw FormatError(source + ": not valid JSON: starts with a byte order mark; save it as plain UTF-8");
+    throw FormatError(source +
+                      ": not valid JSON: starts with a byte order mark; save it as plain UTF-8");
   std::string spelled;
   if (text.find("NaN") != text.npos || text.find("Infinity") != text.npos) {
     spelled = spell_out_non_finite(text);
@@ -247,7 +263,8 @@ bool Json::operator==(const Json& other) const {
 
 std::string python_repr(double value) {
   char buffer[64];
-  auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
+  auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
   std::string shortest(buffer, end), digits;
   bool negative = shortest[0] == '-';
   auto e = shortest.find('e');

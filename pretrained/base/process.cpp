@@ -26,7 +26,9 @@ constexpr size_t kMaxOutput = 4 << 20;
 bool collect(int fd, std::chrono::steady_clock::time_point deadline, std::string& output) {
   char buffer[65536];
   for (;;) {
-    auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now())
+            .count();
     if (left <= 0) return false;
     pollfd ready{fd, POLLIN, 0};
     if (poll(&ready, 1, int(std::min<int64_t>(left, 1 << 30))) <= 0) continue;
@@ -40,14 +42,17 @@ bool collect(int fd, std::chrono::steady_clock::time_point deadline, std::string
 }  // namespace
 
 fs::path find_program(const std::string& name) {
-  if (name.find('/') != name.npos) return access(name.c_str(), X_OK) == 0 ? fs::path(name) : fs::path();
+  if (name.find('/') != name.npos)
+    return access(name.c_str(), X_OK) == 0 ? fs::path(name) : fs::path();
   const char* variable = std::getenv("PATH");
   std::string path = variable ? variable : "/usr/bin:/bin";
   for (size_t begin = 0; begin <= path.size();) {
     size_t end = std::min(path.find(':', begin), path.size());
     fs::path candidate = fs::path(path.substr(begin, end - begin)) / name;
     std::error_code error;
-    if (end > begin && access(candidate.c_str(), X_OK) == 0 && fs::is_regular_file(candidate, error)) return candidate;
+    if (end > begin && access(candidate.c_str(), X_OK) == 0 &&
+        fs::is_regular_file(candidate, error))
+      return candidate;
     begin = end + 1;
   }
   return {};
@@ -69,19 +74,22 @@ ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& 
   if (!directory.empty()) posix_spawn_file_actions_addchdir_np(&actions, directory.c_str());
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that a timeout ends its children too
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETPGROUP);  // so that a timeout ends its children too
   std::vector<char*> arguments;
   for (auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   pid_t child = 0;
-  int error = posix_spawn(&child, program.c_str(), &actions, &attributes, arguments.data(), environ);
+  int error =
+      posix_spawn(&child, program.c_str(), &actions, &attributes, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (error) throw IoError(argv[0] + ": " + std::strerror(error));
   writer = FileDescriptor();
 
   ProcessResult result;
-  result.timed_out = !collect(reader.get(), std::chrono::steady_clock::now() + timeout, result.output);
+  result.timed_out =
+      !collect(reader.get(), std::chrono::steady_clock::now() + timeout, result.output);
   if (result.timed_out) kill(-child, SIGKILL);
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {

@@ -16,11 +16,11 @@ struct ProcessResult {
   std::string output;      // standard output and error together, at most 4 MiB
 };
 
-// Finds argv[0] in PATH. Throws NotFoundError when there is no such program, IoError when it cannot be started.
-// `directory` empty: the current one.
-PRETRAINED_API ProcessResult run_process(const std::vector<std::string>& argv,
-                                         const std::filesystem::path& directory = {},
-                                         std::chrono::milliseconds timeout = std::chrono::minutes(10));
+// Finds argv[0] in PATH. Throws NotFoundError when there is no such program, IoError when it cannot
+// be started. `directory` empty: the current one.
+PRETRAINED_API ProcessResult
+run_process(const std::vector<std::string>& argv, const std::filesystem::path& directory = {},
+            std::chrono::milliseconds timeout = std::chrono::minutes(10));
 
 // The program's full path, or empty.
 PRETRAINED_API std::filesystem::path find_program(const std::string& name);

@@ -1,6 +1,6 @@
 #pragma once
-// The version of the library, and the level of the API that shared model code is written against: a promise that code
-// of an older level compiles and loads under later ones.
+// The version of the library, and the level of the API that shared model code is written against: a
+// promise that code of an older level compiles and loads under later ones.
 
 namespace pretrained {
 inline constexpr const char* kVersion = "0.1.0";

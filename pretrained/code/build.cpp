@@ -33,14 +33,17 @@ Compiler describe_compiler(const Toolchain& toolchain) {
   Compiler compiler;
   compiler.path = find_compiler();
   // Asked once: starting a compiler for its version costs more than all else of a cached load.
-  struct stat status {};
+  struct stat status{};
   stat(compiler.path.c_str(), &status);
-  compiler.identity = compiler.path.string() + " " + fs::canonical(compiler.path).string() + " " + std::to_string(status.st_size) + " " +
-                      std::to_string(status.st_mtim.tv_sec);
-  compiler.clang = fs::canonical(compiler.path).string().find("clang") != std::string::npos || compiler.path.string().find("clang") != std::string::npos;
-  compiler.flags = {"-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-Wno-missing-field-initializers"};
+  compiler.identity = compiler.path.string() + " " + fs::canonical(compiler.path).string() + " " +
+                      std::to_string(status.st_size) + " " + std::to_string(status.st_mtim.tv_sec);
+  compiler.clang = fs::canonical(compiler.path).string().find("clang") != std::string::npos ||
+                   compiler.path.string().find("clang") != std::string::npos;
+  compiler.flags = {"-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden",
+                    "-Wno-missing-field-initializers"};
   if (!compiler.clang) compiler.flags.push_back("-fno-gnu-unique");
-  for (auto& dir : toolchain.include_dirs) compiler.flags.insert(compiler.flags.end(), {"-isystem", dir});
+  for (auto& dir : toolchain.include_dirs)
+    compiler.flags.insert(compiler.flags.end(), {"-isystem", dir});
   return compiler;
 }
 
@@ -50,10 +53,15 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
-std::string make_key(const Sources& sources, const std::string& stub, const Toolchain& toolchain, const Compiler& compiler) {
+std::string make_key(const Sources& sources, const std::string& stub, const Toolchain& toolchain,
+                     const Compiler& compiler) {
   Sha256 hash;
-  hash.update_framed(digest(sources)).update_framed(stub).update_framed(std::to_string(toolchain.api_level));
-  hash.update_framed(toolchain.fingerprint).update_framed(compiler.identity).update_framed(joined(compiler.flags));
+  hash.update_framed(digest(sources))
+      .update_framed(stub)
+      .update_framed(std::to_string(toolchain.api_level));
+  hash.update_framed(toolchain.fingerprint)
+      .update_framed(compiler.identity)
+      .update_framed(joined(compiler.flags));
   hash.update_framed(joined(toolchain.libraries)).update_framed(toolchain.pch_header);
   return hash.hex();
 }
@@ -62,6 +70,13 @@ std::string make_key(const Sources& sources, const std::string& stub, const Tool
 class Scratch {
  public:
   explicit Scratch(const fs::path& cache) {
+    // What a killed process left behind; nothing compiles for an hour.
+    std::error_code error;
+    for (auto& entry : fs::directory_iterator(cache, error)) {
+      bool ours = entry.path().filename().string().starts_with("tmp-");
+      auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
+      if (ours && age > std::chrono::hours(1)) fs::remove_all(entry.path(), error);
+    }
     std::string pattern = (cache / "tmp-XXXXXX").string();
     if (!mkdtemp(pattern.data())) throw IoError(pattern + ": cannot be made");
     path = pattern;
@@ -73,7 +88,8 @@ class Scratch {
   fs::path path;
 };
 
-// The log as the author reads it: paths of the private folder become the repository's own, no escape sequences.
+// The log as the author reads it: paths of the private folder become the repository's own, no
+// escape sequences.
 std::string readable_log(std::string log, const fs::path& folder) {
   for (auto& prefix : {folder.string() + "/", folder.parent_path().string() + "/"})
     for (size_t at; (at = log.find(prefix)) != log.npos;) log.erase(at, prefix.size());
@@ -83,7 +99,8 @@ std::string readable_log(std::string log, const fs::path& folder) {
   return clean;
 }
 
-[[noreturn]] void throw_compile_error(const std::vector<std::string>& argv, const ProcessResult& result, const fs::path& folder) {
+[[noreturn]] void throw_compile_error(const std::vector<std::string>& argv,
+                                      const ProcessResult& result, const fs::path& folder) {
   std::string log = readable_log(result.output, folder), first;
   size_t errors = 0;
   for (size_t begin = 0; begin < log.size();) {
@@ -93,8 +110,11 @@ std::string readable_log(std::string log, const fs::path& folder) {
     if (line.find("error:") == line.npos) continue;
     if (errors++ == 0) first = line;
   }
-  std::string what = result.timed_out ? "the compiler took too long" : errors ? "the code does not compile: " + printable(first, 300) : "the compiler failed";
-  throw CompileError(what + (errors > 1 ? " (and " + std::to_string(errors - 1) + " more)" : ""), joined(argv), log);
+  std::string what = result.timed_out ? "the compiler took too long"
+                     : errors         ? "the code does not compile: " + printable(first, 300)
+                                      : "the compiler failed";
+  throw CompileError(what + (errors > 1 ? " (and " + std::to_string(errors - 1) + " more)" : ""),
+                     joined(argv), log);
 }
 
 void run_compiler(std::vector<std::string> argv, const fs::path& folder) {
@@ -102,30 +122,37 @@ void run_compiler(std::vector<std::string> argv, const fs::path& folder) {
   if (result.exit_code != 0) throw_compile_error(argv, result, folder);
 }
 
-// clang's precompiled header, made once per compiler, flags and fingerprint. Empty where there is none.
+// clang's precompiled header, made once per compiler, flags and fingerprint. Empty where there is
+// none.
 fs::path precompiled_header(const Toolchain& toolchain, const Compiler& compiler) {
   if (!compiler.clang || toolchain.pch_header.empty()) return {};
   Sha256 hash;
-  hash.update_framed(toolchain.pch_header).update_framed(toolchain.fingerprint).update_framed(compiler.identity).update_framed(joined(compiler.flags));
+  hash.update_framed(toolchain.pch_header)
+      .update_framed(toolchain.fingerprint)
+      .update_framed(compiler.identity)
+      .update_framed(joined(compiler.flags));
   std::string key = hash.hex();
   fs::path pch = toolchain.cache_dir / (key + ".pch");
   if (fs::exists(pch)) return pch;
   FileLock lock(toolchain.cache_dir / (key + ".lock"));
   if (fs::exists(pch)) return pch;
-  if (toolchain.notice) toolchain.notice("precompiling the headers that model code includes (once)…");
+  if (toolchain.notice)
+    toolchain.notice("precompiling the headers that model code includes (once)…");
   Scratch scratch(toolchain.cache_dir);
-  fs::path header = toolchain.cache_dir / (key + ".h");  // clang looks for it again whenever the result is used
+  fs::path header =
+      toolchain.cache_dir / (key + ".h");  // clang looks for it again whenever the result is used
   write_file_atomically(header, toolchain.pch_header);
   std::vector<std::string> argv = {compiler.path};
   argv.insert(argv.end(), compiler.flags.begin(), compiler.flags.end());
-  argv.insert(argv.end(), {"-x", "c++-header", "-fpch-instantiate-templates", "-Xclang", "-fno-pch-timestamp", header.string(), "-o", "shared.pch"});
+  argv.insert(argv.end(), {"-x", "c++-header", "-fpch-instantiate-templates", "-Xclang",
+                           "-fno-pch-timestamp", header.string(), "-o", "shared.pch"});
   run_compiler(argv, scratch.path);
   fs::rename(scratch.path / "shared.pch", pch);
   return pch;
 }
 
-void compile(const Sources& sources, const std::string& stub, const Note& note, const Toolchain& toolchain, const Compiler& compiler,
-             const fs::path& target) {
+void compile(const Sources& sources, const std::string& stub, const Note& note,
+             const Toolchain& toolchain, const Compiler& compiler, const fs::path& target) {
   fs::path pch = precompiled_header(toolchain, compiler);
   if (toolchain.notice) toolchain.notice("compiling the model's code (once)…");
   Scratch scratch(toolchain.cache_dir);
@@ -145,16 +172,19 @@ void compile(const Sources& sources, const std::string& stub, const Note& note, 
   for (auto& unit : units) {
     std::vector<std::string> argv = {compiler.path};
     argv.insert(argv.end(), compiler.flags.begin(), compiler.flags.end());
-    argv.insert(argv.end(), {"-iquote", folder.string(), "-ffile-prefix-map=" + folder.string() + "/="});
+    argv.insert(argv.end(),
+                {"-iquote", folder.string(), "-ffile-prefix-map=" + folder.string() + "/="});
     if (!pch.empty()) argv.insert(argv.end(), {"-include-pch", pch.string()});
     objects.push_back((scratch.path / (std::to_string(objects.size()) + ".o")).string());
     argv.insert(argv.end(), {"-c", unit, "-o", objects.back()});
     run_compiler(argv, folder);
   }
-  std::vector<std::string> argv = {compiler.path, "-shared", "-o", (scratch.path / "library.so").string()};
+  std::vector<std::string> argv = {compiler.path, "-shared", "-o",
+                                   (scratch.path / "library.so").string()};
   argv.insert(argv.end(), objects.begin(), objects.end());
   argv.insert(argv.end(), toolchain.libraries.begin(), toolchain.libraries.end());
-  argv.insert(argv.end(), {"-Wl,-z,now", "-Wl,-z,relro", "-Wl,-z,noexecstack", "-Wl,--no-undefined"});
+  argv.insert(argv.end(),
+              {"-Wl,-z,now", "-Wl,-z,relro", "-Wl,-z,noexecstack", "-Wl,--no-undefined"});
   if (!find_program("mold").empty() && compiler.clang) argv.push_back("-fuse-ld=mold");
   run_compiler(argv, folder);
 
@@ -163,7 +193,8 @@ void compile(const Sources& sources, const std::string& stub, const Note& note, 
   write_file_atomically(target, bytes);
 }
 
-// The library's bytes where the entry is whole, unchanged since it was made, and of this key and API level.
+// The library's bytes where the entry is whole, unchanged since it was made, and of this key and
+// API level.
 std::string read_entry(const fs::path& path, const Note& expected) {
   std::error_code error;
   if (!fs::exists(path, error) || !fs::exists(path.string() + ".sha256", error)) return {};
@@ -187,8 +218,11 @@ void* open_bytes(const std::string& bytes, const fs::path& path) {
     name = "/proc/self/fd/" + std::to_string(memory.get());
   }
   void* handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) throw CompileError(std::string("the compiled code does not load: ") + printable(dlerror(), 500), "dlopen", "");
-  // The descriptor stays open: the dynamic linker tells libraries apart by name and would take the next one for this.
+  if (!handle)
+    throw CompileError(std::string("the compiled code does not load: ") + printable(dlerror(), 500),
+                       "dlopen", "");
+  // The descriptor stays open: the dynamic linker tells libraries apart by name and would take the
+  // next one for this.
   memory.release();
   return handle;
 }
@@ -197,7 +231,9 @@ void* open_bytes(const std::string& bytes, const fs::path& path) {
 
 void* Library::symbol(const char* name) const {
   void* found = dlsym(handle, name);
-  if (!found) throw CompileError(path.string() + ": the compiled code has no symbol '" + name + "'", "dlsym", "");
+  if (!found)
+    throw CompileError(path.string() + ": the compiled code has no symbol '" + name + "'", "dlsym",
+                       "");
   return found;
 }
 
@@ -217,7 +253,8 @@ const Library& load(const Sources& sources, const std::string& stub, const Toolc
     if (bytes.empty()) {
       compile(sources, stub, note, toolchain, compiler, path);
       bytes = read_entry(path, note);
-      if (bytes.empty()) throw CompileError(path.string() + ": the entry just made is not whole", "", "");
+      if (bytes.empty())
+        throw CompileError(path.string() + ": the entry just made is not whole", "", "");
     }
   }
   library = std::make_unique<Library>(Library{open_bytes(bytes, path), path});

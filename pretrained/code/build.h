@@ -17,11 +17,13 @@ struct Library {
   PRETRAINED_API void* symbol(const char* name) const;
 };
 
-// Compiles `stub` (C++ text that includes what it needs from `sources`) and every .cc and .cpp of `sources` into one
-// shared library, or takes it from the cache. The key is the content: sources, stub, API level, fingerprint, compiler and
-// flags, CPU. Of many threads and processes that ask at once, one compiles and the others wait. A crash leaves no bad
-// entry. What is loaded is what was hashed: the bytes are checked against their digest, the note inside them is read, and
-// a sealed copy of them is opened. Throws CompileError with the compiler's whole output.
-PRETRAINED_API const Library& load(const Sources& sources, const std::string& stub, const Toolchain& toolchain);
+// Compiles `stub` (C++ text that includes what it needs from `sources`) and every .cc and .cpp of
+// `sources` into one shared library, or takes it from the cache. The key is the content: sources,
+// stub, API level, fingerprint, compiler and flags, CPU. Of many threads and processes that ask at
+// once, one compiles and the others wait. A crash leaves no bad entry. What is loaded is what was
+// hashed: the bytes are checked against their digest, the note inside them is read, and a sealed
+// copy of them is opened. Throws CompileError with the compiler's whole output.
+PRETRAINED_API const Library& load(const Sources& sources, const std::string& stub,
+                                   const Toolchain& toolchain);
 
 }  // namespace pretrained::code

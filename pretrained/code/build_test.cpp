@@ -17,10 +17,13 @@ namespace {
 namespace fs = std::filesystem;
 using namespace pretrained;
 
-constexpr auto kStub = "#include \"a.h\"\nextern \"C\" __attribute__((visibility(\"default\"))) int answer() { return next(); }\n";
+constexpr auto kStub =
+    "#include \"a.h\"\nextern \"C\" __attribute__((visibility(\"default\"))) int answer() { return "
+    "next(); }\n";
 
 code::Sources counter(int start) {
-  return {{"a.h", "inline int next() { static int value = " + std::to_string(start) + "; return value++; }\n"}};
+  return {{"a.h", "inline int next() { static int value = " + std::to_string(start) +
+                      "; return value++; }\n"}};
 }
 
 class Build : public testing::Test {
@@ -34,7 +37,8 @@ class Build : public testing::Test {
     toolchain.fingerprint = testing::UnitTest::GetInstance()->current_test_info()->name();
     // A compiler that counts how often it is asked to compile or link.
     wrapper = folder / "clang-counting";
-    write_file_atomically(wrapper, "#!/bin/sh\necho x >> " + (folder / "count").string() + "\nexec clang++-19 \"$@\"\n");
+    write_file_atomically(wrapper, "#!/bin/sh\necho x >> " + (folder / "count").string() +
+                                       "\nexec clang++-19 \"$@\"\n");
     chmod(wrapper.c_str(), 0755);
     setenv("PRETRAINED_CXX", wrapper.c_str(), 1);
   }
@@ -102,7 +106,8 @@ TEST_F(Build, ManyProcessesCompileOnce) {
 }
 
 TEST_F(Build, ACrashWhileCompilingLeavesNoBadEntry) {
-  write_file_atomically(wrapper, "#!/bin/sh\necho x > " + (folder / "started").string() + "\nsleep 30\n");
+  write_file_atomically(wrapper,
+                        "#!/bin/sh\necho x > " + (folder / "started").string() + "\nsleep 30\n");
   chmod(wrapper.c_str(), 0755);
   pid_t child = fork();
   if (child == 0) _exit(answer(counter(1)));
@@ -146,7 +151,10 @@ TEST_F(Build, CompilerErrorsComeBackWhole) {
     answer({{"a.h", "inline int next() { return undeclared + 1; }\nint x = also_unknown;\n"}});
     FAIL();
   } catch (const CompileError& error) {
-    EXPECT_NE(std::string(error.what()).find("a.h:1:28: error: use of undeclared identifier 'undeclared'"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what())
+                  .find("a.h:1:28: error: use of undeclared identifier 'undeclared'"),
+              std::string::npos)
+        << error.what();
     EXPECT_NE(std::string(error.what()).find("1 more"), std::string::npos);
     EXPECT_NE(error.log.find("also_unknown"), std::string::npos);
     EXPECT_EQ(error.log.find(folder.string()), std::string::npos);
@@ -156,7 +164,10 @@ TEST_F(Build, CompilerErrorsComeBackWhole) {
 }
 
 TEST_F(Build, CompilesSiblingsAndLetsExceptionsThrough) {
-  code::Sources sources = {{"a.h", "int next();\n"}, {"sub/b.cpp", "#include \"a.h\"\n#include <stdexcept>\nint next() { throw std::out_of_range(\"from the code\"); }\n"}};
+  code::Sources sources = {{"a.h", "int next();\n"},
+                           {"sub/b.cpp",
+                            "#include \"a.h\"\n#include <stdexcept>\nint next() { throw "
+                            "std::out_of_range(\"from the code\"); }\n"}};
   EXPECT_THROW(answer(sources), std::out_of_range);
 }
 

@@ -22,8 +22,9 @@ struct Include {
   size_t line;
 };
 
-// Textual and generous: an include in a comment counts too. What matters is that nothing the compiler could open by a
-// plain include is missed; includes spelled by macros find no file in the private folder that is compiled.
+// Textual and generous: an include in a comment counts too. What matters is that nothing the
+// compiler could open by a plain include is missed; includes spelled by macros find no file in the
+// private folder that is compiled.
 std::vector<Include> scan_includes(const std::string& text) {
   std::vector<Include> includes;
   size_t line = 1;
@@ -38,19 +39,24 @@ std::vector<Include> scan_includes(const std::string& text) {
     size_t open = row.find_first_of("\"<", at);
     if (open == row.npos) continue;
     size_t close = row.find(row[open] == '"' ? '"' : '>', open + 1);
-    if (close != row.npos) includes.push_back({row.substr(open + 1, close - open - 1), row[open] == '"', line});
+    if (close != row.npos)
+      includes.push_back({row.substr(open + 1, close - open - 1), row[open] == '"', line});
   }
   return includes;
 }
 
-// `name` as seen from the folder of `includer`, without "." and ".."; nothing where it leads out of the root.
+// `name` as seen from the folder of `includer`, without "." and ".."; nothing where it leads out of
+// the root.
 std::optional<std::string> resolve(const std::string& includer, const std::string& name) {
   std::vector<std::string> parts;
   for (auto& part : fs::path(includer).parent_path() / name) {
     if (part == "." || part.empty()) continue;
-    if (part != "..") parts.push_back(part);
-    else if (parts.empty()) return std::nullopt;
-    else parts.pop_back();
+    if (part != "..")
+      parts.push_back(part);
+    else if (parts.empty())
+      return std::nullopt;
+    else
+      parts.pop_back();
   }
   std::string out;
   for (auto& part : parts) out += (out.empty() ? "" : "/") + part;
@@ -69,8 +75,8 @@ class Reader {
     std::string bytes = read_inside(folder_, path, kMaxFile);
     total_ += bytes.size();
     if (sources_.size() == kMaxFiles || total_ > kMaxTotal)
-      throw FormatError(folder_.string() + ": the code is more than " + std::to_string(kMaxFiles) + " files or " +
-                        std::to_string(kMaxTotal >> 20) + " MiB");
+      throw FormatError(folder_.string() + ": the code is more than " + std::to_string(kMaxFiles) +
+                        " files or " + std::to_string(kMaxTotal >> 20) + " MiB");
     auto& stored = sources_[path] = std::move(bytes);
     follow(path, scan_includes(stored));
     std::string stem = path.substr(0, path.rfind('.'));
@@ -89,13 +95,15 @@ class Reader {
   void follow(const std::string& path, const std::vector<Include>& includes) {
     for (auto& include : includes) {
       auto inside = resolve(path, include.name);
-      bool unsafe = include.name.empty() || include.name[0] == '/' || include.name.find('\\') != include.name.npos ||
+      bool unsafe = include.name.empty() || include.name[0] == '/' ||
+                    include.name.find('\\') != include.name.npos ||
                     include.name.find('\0') != include.name.npos || include.name.size() > 1024;
       bool climbs = false;
       for (auto& part : fs::path(include.name)) climbs = climbs || part == "..";
       if (unsafe || (include.quoted && !inside) || (!include.quoted && climbs))
-        throw FormatError((folder_ / path).string() + ":" + std::to_string(include.line) + ": the include '" +
-                          printable(include.name) + "' leads out of the folder");
+        throw FormatError((folder_ / path).string() + ":" + std::to_string(include.line) +
+                          ": the include '" + printable(include.name) +
+                          "' leads out of the folder");
       if (include.quoted && !add(*inside) && !climbs) add(include.name);
     }
   }
@@ -130,7 +138,8 @@ std::vector<std::string> parse_dependencies(const std::string& rule) {
 fs::path common_folder(const std::set<fs::path>& files) {
   fs::path root = files.begin()->parent_path();
   for (auto& file : files)
-    while (std::mismatch(root.begin(), root.end(), file.begin(), file.end()).first != root.end()) root = root.parent_path();
+    while (std::mismatch(root.begin(), root.end(), file.begin(), file.end()).first != root.end())
+      root = root.parent_path();
   return root;
 }
 
@@ -140,8 +149,11 @@ std::set<fs::path> dependencies_of(const fs::path& file, const Toolchain& toolch
   argv.insert(argv.end(), {"-x", "c++", file.string()});
   ProcessResult result = run_process(argv);
   if (result.exit_code != 0)
-    throw CompileError(file.string() + ": cannot be shared as it is: the compiler does not find what it includes without the "
-                       "program's own include folders", argv[0] + " -MM", result.output);
+    throw CompileError(
+        file.string() +
+            ": cannot be shared as it is: the compiler does not find what it includes without the "
+            "program's own include folders",
+        argv[0] + " -MM", result.output);
   std::set<fs::path> files;
   for (auto& name : parse_dependencies(result.output)) files.insert(fs::canonical(name));
   return files;
@@ -153,8 +165,10 @@ Sources read_sources(const fs::path& folder, const std::vector<std::string>& mod
   Reader reader(folder);
   for (auto& module : modules)
     if (!reader.add(module + ".h") && !reader.add(module + ".hpp"))
-      throw NotFoundError(folder.string() + ": 'auto_map_cpp' names the module '" + printable(module) + "', but there is neither " + printable(module) +
-                          ".h nor " + printable(module) + ".hpp; name other code with --code DIR or --code org/repo@commit");
+      throw NotFoundError(folder.string() + ": 'auto_map_cpp' names the module '" +
+                          printable(module) + "', but there is neither " + printable(module) +
+                          ".h nor " + printable(module) +
+                          ".hpp; name other code with --code DIR or --code org/repo@commit");
   return reader.take();
 }
 
@@ -166,7 +180,9 @@ SourceTree collect_sources(const std::vector<fs::path>& headers, const Toolchain
       throw ArgumentError("a class registered for an Auto class is written in " + header.string() +
                           ": move it to a header (.h) so that it can be shared");
     if (!fs::exists(header))
-      throw NotFoundError(header.string() + ": the source of a registered class is not here (was the program built elsewhere?)");
+      throw NotFoundError(
+          header.string() +
+          ": the source of a registered class is not here (was the program built elsewhere?)");
     queue.insert(fs::canonical(header));
   }
   while (!queue.empty()) {
@@ -176,13 +192,19 @@ SourceTree collect_sources(const std::vector<fs::path>& headers, const Toolchain
     for (auto& dependency : dependencies_of(file, toolchain)) files.insert(dependency);
     for (auto known : std::set<fs::path>(files))
       for (auto* extension : {".cc", ".cpp"})
-        if (fs::path body = known.replace_extension(extension); fs::exists(body) && !files.contains(body)) queue.insert(body);
+        if (fs::path body = known.replace_extension(extension);
+            fs::exists(body) && !files.contains(body))
+          queue.insert(body);
   }
   tree.root = common_folder(files);
-  for (auto& file : files) tree.sources.push_back({file.lexically_relative(tree.root).generic_string(), read_file(file, kMaxFile)});
-  std::sort(tree.sources.begin(), tree.sources.end(), [](auto& a, auto& b) { return a.path < b.path; });
+  for (auto& file : files)
+    tree.sources.push_back(
+        {file.lexically_relative(tree.root).generic_string(), read_file(file, kMaxFile)});
+  std::sort(tree.sources.begin(), tree.sources.end(),
+            [](auto& a, auto& b) { return a.path < b.path; });
   for (auto& header : headers)
-    tree.modules[header] = fs::canonical(header).lexically_relative(tree.root).replace_extension().generic_string();
+    tree.modules[header] =
+        fs::canonical(header).lexically_relative(tree.root).replace_extension().generic_string();
   return tree;
 }
 

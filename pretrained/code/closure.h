@@ -1,5 +1,6 @@
 #pragma once
-// The source files that belong to shared code: a header and everything it reaches by quoted includes.
+// The source files that belong to shared code: a header and everything it reaches by quoted
+// includes.
 
 #include <filesystem>
 #include <map>
@@ -16,22 +17,26 @@ struct SourceFile {
 };
 using Sources = std::vector<SourceFile>;  // sorted by path
 
-// Reads, without running anything and without opening anything outside `folder`, each module's .h (else .hpp) and every
-// file its quoted includes reach, relative to the includer or to the folder; a .cc or .cpp of the same stem beside a
-// header belongs to it. Quoted includes that are not in the folder are left to the compiler. Includes that are absolute or
-// lead out of the folder are a FormatError naming file and line; a missing module is a NotFoundError. At most 256 files of
-// 1 MiB, 8 MiB together.
-PRETRAINED_API Sources read_sources(const std::filesystem::path& folder, const std::vector<std::string>& modules);
+// Reads, without running anything and without opening anything outside `folder`, each module's .h
+// (else .hpp) and every file its quoted includes reach, relative to the includer or to the folder;
+// a .cc or .cpp of the same stem beside a header belongs to it. Quoted includes that are not in the
+// folder are left to the compiler. Includes that are absolute or lead out of the folder are a
+// FormatError naming file and line; a missing module is a NotFoundError. At most 256 files of 1
+// MiB, 8 MiB together.
+PRETRAINED_API Sources read_sources(const std::filesystem::path& folder,
+                                    const std::vector<std::string>& modules);
 
-// The other direction, for saving: what `headers` of this program really include, from the compiler's own dependency list;
-// ours and LibTorch's headers are not part of it. The root is the deepest folder that holds all.
+// The other direction, for saving: what `headers` of this program really include, from the
+// compiler's own dependency list; ours and LibTorch's headers are not part of it. The root is the
+// deepest folder that holds all.
 struct SourceTree {
   std::filesystem::path root;
   Sources sources;
   std::map<std::filesystem::path, std::string> modules;  // header as given → "sub/dir/module"
 };
 // Throws ArgumentError for a class that is not written in a header, CompileError, NotFoundError.
-PRETRAINED_API SourceTree collect_sources(const std::vector<std::filesystem::path>& headers, const Toolchain& toolchain);
+PRETRAINED_API SourceTree collect_sources(const std::vector<std::filesystem::path>& headers,
+                                          const Toolchain& toolchain);
 
 // SHA-256 over paths and bytes.
 PRETRAINED_API std::string digest(const Sources& sources);

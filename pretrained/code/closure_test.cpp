@@ -14,7 +14,8 @@ using namespace pretrained;
 class Closure : public testing::Test {
  protected:
   void SetUp() override {
-    folder = fs::canonical(fs::temp_directory_path()) / ("pretrained-closure-" + std::to_string(getpid()));
+    folder = fs::canonical(fs::temp_directory_path()) /
+             ("pretrained-closure-" + std::to_string(getpid()));
     fs::remove_all(folder);
     fs::create_directories(folder);
   }
@@ -40,7 +41,9 @@ class Closure : public testing::Test {
 };
 
 TEST_F(Closure, FollowsQuotedIncludesAndSiblings) {
-  put("model.h", "#include \"sub/a.h\"\n#  include \"config.hpp\" // x\n#include <vector>\n#include \"pretrained/model.h\"\n");
+  put("model.h",
+      "#include \"sub/a.h\"\n#  include \"config.hpp\" // x\n#include <vector>\n#include "
+      "\"pretrained/model.h\"\n");
   put("sub/a.h", "#include \"b.h\"\n#include \"../shared.h\"\n#include \"sub/c.h\"\n");
   put("sub/b.h", "#include \"a.h\"\n");
   put("sub/b.cpp", "#include \"b.h\"\n#include \"only_here.h\"\n");
@@ -49,13 +52,15 @@ TEST_F(Closure, FollowsQuotedIncludesAndSiblings) {
   put("shared.h", "");
   put("config.hpp", "");
   put("unrelated.h", "");
-  EXPECT_EQ(names(code::read_sources(folder, {"model"})), "config.hpp model.h shared.h sub/a.h sub/b.cpp sub/b.h sub/c.h sub/only_here.h ");
+  EXPECT_EQ(names(code::read_sources(folder, {"model"})),
+            "config.hpp model.h shared.h sub/a.h sub/b.cpp sub/b.h sub/c.h sub/only_here.h ");
   EXPECT_EQ(names(code::read_sources(folder, {"config"})), "config.hpp ");
 }
 
 TEST_F(Closure, NothingOutsideTheFolderIsOpened) {
   put("a.h", "\n#include \"/etc/passwd\"\n");
-  EXPECT_EQ(error_of({"a"}), (folder / "a.h").string() + ":2: the include '/etc/passwd' leads out of the folder");
+  EXPECT_EQ(error_of({"a"}),
+            (folder / "a.h").string() + ":2: the include '/etc/passwd' leads out of the folder");
   put("b.h", "#include \"../secret.h\"\n");
   EXPECT_NE(error_of({"b"}).find(":1: the include '../secret.h' leads out"), std::string::npos);
   put("c.h", "#include </etc/shadow>\n");
@@ -82,16 +87,20 @@ TEST_F(Closure, HasLimits) {
 }
 
 TEST_F(Closure, CollectsWhatTheCompilerSaw) {
-  put("project/model.h", "#define HEADER \"sub/by_macro.h\"\n#include HEADER\n#include <vector>\n// #include \"not_there.h\"\n");
+  put("project/model.h",
+      "#define HEADER \"sub/by_macro.h\"\n#include HEADER\n#include <vector>\n// #include "
+      "\"not_there.h\"\n");
   put("project/sub/by_macro.h", "#include \"body.h\"\n");
   put("project/sub/body.h", "");
   put("project/sub/body.cc", "#include \"body.h\"\n#include \"private.h\"\n");
   put("project/sub/private.h", "");
   put("project/config/config.h", "");
   code::Toolchain toolchain;
-  auto tree = code::collect_sources({folder / "project/model.h", folder / "project/config/config.h"}, toolchain);
+  auto tree = code::collect_sources(
+      {folder / "project/model.h", folder / "project/config/config.h"}, toolchain);
   EXPECT_EQ(tree.root, folder / "project");
-  EXPECT_EQ(names(tree.sources), "config/config.h model.h sub/body.cc sub/body.h sub/by_macro.h sub/private.h ");
+  EXPECT_EQ(names(tree.sources),
+            "config/config.h model.h sub/body.cc sub/body.h sub/by_macro.h sub/private.h ");
   EXPECT_EQ(tree.modules.at(folder / "project/config/config.h"), "config/config");
   put("project/main.cpp", "");
   EXPECT_THROW(code::collect_sources({folder / "project/main.cpp"}, toolchain), ArgumentError);

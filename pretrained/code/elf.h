@@ -1,7 +1,9 @@
 #pragma once
-// The note that every library of compiled model code carries, read from the file's bytes before anything of it runs.
+// The note that every library of compiled model code carries, read from the file's bytes before
+// anything of it runs.
 //
-//   section .note.pretrained: name "pretrained", type 1, description: uint32 API level, 64 hexadecimal digits of the key
+//   section .note.pretrained: name "pretrained", type 1, description: uint32 API level, 64
+//   hexadecimal digits of the key
 
 #include <cstdint>
 #include <optional>
@@ -17,7 +19,8 @@ struct Note {
   std::string key;
 };
 
-// Nothing where the bytes are no 64-bit little-endian ELF file with such a note. Never reads out of bounds.
+// Nothing where the bytes are no 64-bit little-endian ELF file with such a note. Never reads out of
+// bounds.
 PRETRAINED_API std::optional<Note> read_note(std::string_view elf);
 // C++ text that puts the note into a translation unit.
 PRETRAINED_API std::string note_source(const Note& note);

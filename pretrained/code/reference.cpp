@@ -12,14 +12,18 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool is_identifier(const std::string& text) {
   return !text.empty() && text.size() <= 200 && (is_letter(text[0]) || text[0] == '_') &&
-         std::all_of(text.begin(), text.end(), [](char c) { return is_letter(c) || is_digit(c) || c == '_'; });
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return is_letter(c) || is_digit(c) || c == '_'; });
 }
 
 // A part of a path or of a repository's name: no dot in front, so neither "." nor "..".
 bool is_part(const std::string& text) {
-  return !text.empty() && text.size() <= 96 && (is_letter(text[0]) || is_digit(text[0]) || text[0] == '_') &&
+  return !text.empty() && text.size() <= 96 &&
+         (is_letter(text[0]) || is_digit(text[0]) || text[0] == '_') &&
          text.find("--") == text.npos && text.find("..") == text.npos &&
-         std::all_of(text.begin(), text.end(), [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == '.'; });
+         std::all_of(text.begin(), text.end(), [](char c) {
+           return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == '.';
+         });
 }
 
 template <class Check>
@@ -33,7 +37,9 @@ bool all_parts(const std::string& text, const std::string& separator, Check chec
 }
 
 bool is_commit(const std::string& text) {
-  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); });
+  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) {
+           return is_digit(c) || (c >= 'a' && c <= 'f');
+         });
 }
 
 }  // namespace
@@ -57,14 +63,16 @@ Reference parse_reference(const std::string& text, const std::string& source) {
     reference.commit = repo.substr(at + 1);
     reference.repo = repo.substr(0, at);
     if (!is_commit(reference.commit)) fail("the commit must be 40 lower-case hexadecimal digits");
-    if (std::count(reference.repo.begin(), reference.repo.end(), '/') != 1 || !all_parts(reference.repo, "/", is_part))
+    if (std::count(reference.repo.begin(), reference.repo.end(), '/') != 1 ||
+        !all_parts(reference.repo, "/", is_part))
       fail("the repository must be org/name");
   }
   size_t dot = rest.rfind('.');
   if (dot == rest.npos) fail("it names no class");
   reference.module = rest.substr(0, dot);
   reference.class_name = rest.substr(dot + 1);
-  if (reference.module.size() > 512 || reference.module.find('.') != rest.npos || !all_parts(reference.module, "/", is_part))
+  if (reference.module.size() > 512 || reference.module.find('.') != rest.npos ||
+      !all_parts(reference.module, "/", is_part))
     fail("the module must be a path inside the folder, without extension");
   if (!all_parts(reference.class_name, "::", is_identifier)) fail("the class must be a C++ name");
   return reference;

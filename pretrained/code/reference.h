@@ -1,7 +1,8 @@
 #pragma once
-// A class reference in `auto_map_cpp`: "[org/repo@<40 hex digits>--]sub/dir/module.[namespace::]Class".
-// Code of another repository must name a commit: a branch could change under the reader. The grammar leaves no room for
-// paths that lead out ("..", absolute), for shell or C++ text, or for anything beyond ASCII.
+// A class reference in `auto_map_cpp`: "[org/repo@<40 hex
+// digits>--]sub/dir/module.[namespace::]Class". Code of another repository must name a commit: a
+// branch could change under the reader. The grammar leaves no room for paths that lead out ("..",
+// absolute), for shell or C++ text, or for anything beyond ASCII.
 
 #include <string>
 

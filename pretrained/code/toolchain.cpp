@@ -17,9 +17,12 @@ fs::path default_cache_dir() {
     return fs::path(value ? value : "");
   };
   fs::path folder = variable("PRETRAINED_CODE_CACHE");
-  if (folder.empty() && !variable("XDG_CACHE_HOME").empty()) folder = variable("XDG_CACHE_HOME") / "pretrained/code";
-  if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") / ".cache/pretrained/code";
-  if (folder.empty()) throw IoError("no place for compiled code: set PRETRAINED_CODE_CACHE to a folder");
+  if (folder.empty() && !variable("XDG_CACHE_HOME").empty())
+    folder = variable("XDG_CACHE_HOME") / "pretrained/code";
+  if (folder.empty() && !variable("HOME").empty())
+    folder = variable("HOME") / ".cache/pretrained/code";
+  if (folder.empty())
+    throw IoError("no place for compiled code: set PRETRAINED_CODE_CACHE to a folder");
   folder = fs::absolute(folder);
   std::error_code error;
   if (!fs::exists(folder, error)) {
@@ -28,20 +31,28 @@ fs::path default_cache_dir() {
   }
   struct stat status;
   if (stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
-    throw IoError(folder.string() + ": cannot be made; set PRETRAINED_CODE_CACHE to a folder that can hold compiled code");
+    throw IoError(
+        folder.string() +
+        ": cannot be made; set PRETRAINED_CODE_CACHE to a folder that can hold compiled code");
   if (status.st_uid != geteuid() || (status.st_mode & 022))
-    throw IoError(folder.string() + ": others could put code here that would be run: chmod 700 it, or set PRETRAINED_CODE_CACHE to a folder of your own");
+    throw IoError(folder.string() +
+                  ": others could put code here that would be run: chmod 700 it, or set "
+                  "PRETRAINED_CODE_CACHE to a folder of your own");
   return folder;
 }
 
 fs::path find_compiler() {
   if (const char* chosen = std::getenv("PRETRAINED_CXX"); chosen && *chosen) {
     if (fs::path found = find_program(chosen); !found.empty()) return found;
-    throw CompileError(std::string("PRETRAINED_CXX names '") + chosen + "', which is no program", chosen, "");
+    throw CompileError(std::string("PRETRAINED_CXX names '") + chosen + "', which is no program",
+                       chosen, "");
   }
   for (auto* name : {"clang++-19", "clang++", "g++"})
     if (fs::path found = find_program(name); !found.empty()) return found;
-  throw CompileError("no C++ compiler found to compile the model's code: install clang-19 (Debian: apt-get install clang-19)", "", "");
+  throw CompileError(
+      "no C++ compiler found to compile the model's code: install clang-19 (Debian: apt-get "
+      "install clang-19)",
+      "", "");
 }
 
 }  // namespace pretrained::code

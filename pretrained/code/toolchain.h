@@ -20,11 +20,13 @@ struct Toolchain {
   std::function<void(const std::string&)> notice;  // one line before long work; may be empty
 };
 
-// $PRETRAINED_CODE_CACHE, else $XDG_CACHE_HOME/pretrained/code, else ~/.cache/pretrained/code. Made with mode 0700. It must
-// belong to this user and not be writable by others, since what lies there is run: else IoError.
+// $PRETRAINED_CODE_CACHE, else $XDG_CACHE_HOME/pretrained/code, else ~/.cache/pretrained/code. Made
+// with mode 0700. It must belong to this user and not be writable by others, since what lies there
+// is run: else IoError.
 PRETRAINED_API std::filesystem::path default_cache_dir();
 
-// $PRETRAINED_CXX, else the first of clang++-19, clang++, g++ in PATH. CompileError naming the package where there is none.
+// $PRETRAINED_CXX, else the first of clang++-19, clang++, g++ in PATH. CompileError naming the
+// package where there is none.
 PRETRAINED_API std::filesystem::path find_compiler();
 
 }  // namespace pretrained::code

@@ -21,55 +21,67 @@ Found look(const std::string& name, const FromPretrained& options) {
   found.folder = detail::find_folder(name, options.subfolder);
   FieldPath at;
   found.config = detail::read_config_file(found.folder, at);
-  if (auto* type = found.config.find("model_type")) read_field(*type, found.model_type, at.member("model_type"));
+  if (auto* type = found.config.find("model_type"))
+    read_field(*type, found.model_type, at.member("model_type"));
   found.code_folder = options.code.empty() ? found.folder : detail::find_folder(options.code, "");
-  Json map_holder = options.code.empty() ? found.config : detail::read_config_file(found.code_folder, at);
+  Json map_holder =
+      options.code.empty() ? found.config : detail::read_config_file(found.code_folder, at);
   found.auto_map = read_auto_map(map_holder, (found.code_folder / "config.json").string());
   return found;
 }
 
 // No class: say why, and the way out.
-[[noreturn]] void throw_no_class(const Found& found, const std::string& auto_class, const std::string& name) {
+[[noreturn]] void throw_no_class(const Found& found, const std::string& auto_class,
+                                 const std::string& name) {
   auto* python = found.config.find("auto_map");
   if (!found.auto_map.empty()) {
     std::string list;
     for (auto& [entry, reference] : found.auto_map) list += (list.empty() ? "" : ", ") + entry;
-    throw NotFoundError(name + ": its C++ code has no class for " + auto_class + "; auto_map_cpp names: " + list);
+    throw NotFoundError(name + ": its C++ code has no class for " + auto_class +
+                        "; auto_map_cpp names: " + list);
   }
   if (found.model_type.empty())
-    throw NotFoundError("Unrecognized model in " + name + ". Should have a `model_type` key in its config.json, or `auto_map_cpp`.");
-  throw NotFoundError(name + (python ? " holds only Python code" : " holds no C++ code") + " for " + auto_class +
-                      ", and no class is registered for its model type '" + printable(found.model_type) +
-                      "': register one (AutoConfig::register_, " + auto_class +
-                      "::register_), or name a folder or repository of C++ code (--code DIR, --code org/repo@commit)");
+    throw NotFoundError("Unrecognized model in " + name +
+                        ". Should have a `model_type` key in its config.json, or `auto_map_cpp`.");
+  throw NotFoundError(name + (python ? " holds only Python code" : " holds no C++ code") + " for " +
+                      auto_class + ", and no class is registered for its model type '" +
+                      printable(found.model_type) + "': register one (AutoConfig::register_, " +
+                      auto_class +
+                      "::register_), or name a folder or repository of C++ code (--code DIR, "
+                      "--code org/repo@commit)");
 }
 
-const ConfigClass& choose_config(const Found& found, const std::string& name, const FromPretrained& options) {
+const ConfigClass& choose_config(const Found& found, const std::string& name,
+                                 const FromPretrained& options) {
   if (auto* registered = registry::find_config(found.model_type)) return *registered;
   if (found.auto_map.empty()) throw_no_class(found, "AutoConfig", name);
   auto& table = load_custom_code(found.code_folder, found.auto_map, options);
-  if (auto config = table.configs.find("AutoConfig"); config != table.configs.end()) return *config->second;
+  if (auto config = table.configs.find("AutoConfig"); config != table.configs.end())
+    return *config->second;
   if (!table.models.empty()) return *table.models.begin()->second->config;
   throw_no_class(found, "AutoConfig", name);
 }
 
-const ModelClass& choose_model(const Found& found, const std::string& auto_class, const std::string& name,
-                               const FromPretrained& options) {
+const ModelClass& choose_model(const Found& found, const std::string& auto_class,
+                               const std::string& name, const FromPretrained& options) {
   if (auto* config = registry::find_config(found.model_type))
     if (auto* model = registry::find_model(auto_class, config->name)) return *model;
   if (!found.auto_map.contains(auto_class)) throw_no_class(found, auto_class, name);
   return *load_custom_code(found.code_folder, found.auto_map, options).models.at(auto_class);
 }
 
-std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, const Found& found, const FromPretrained& options) {
+std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, const Found& found,
+                                        const FromPretrained& options) {
   Json json = found.config;
   if (!options.config_overrides.empty()) {
     auto known = config_class.read(json, {"config.json", ""});
     Json fields = config_class.write(*known);
     for (auto& [key, value] : options.config_overrides) {
-      bool base = key == "num_labels" || key == "id2label" || key == "label2id" || key == "problem_type" || key == "dtype";
+      bool base = key == "num_labels" || key == "id2label" || key == "label2id" ||
+                  key == "problem_type" || key == "dtype";
       if (!base && !fields.find(key))
-        throw ArgumentError("config_overrides: " + config_class.name + " has no field '" + printable(key) + "'");
+        throw ArgumentError("config_overrides: " + config_class.name + " has no field '" +
+                            printable(key) + "'");
     }
     detail::override_fields(json, options.config_overrides, "config.json");
   }
@@ -89,7 +101,8 @@ Json AnyConfig::find(const std::string& field) const {
 
 void AnyConfig::check_type(const std::string& model_type) const {
   if (class_->model_type != model_type)
-    throw ArgumentError(class_->name + " has the model type '" + class_->model_type + "', not '" + model_type + "'");
+    throw ArgumentError(class_->name + " has the model type '" + class_->model_type + "', not '" +
+                        model_type + "'");
 }
 
 AnyConfig AutoConfig::from_pretrained(const std::string& name, const FromPretrained& options) {
@@ -100,7 +113,8 @@ AnyConfig AutoConfig::from_pretrained(const std::string& name, const FromPretrai
 
 namespace detail {
 
-AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name, const FromPretrained& options) {
+AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name,
+                              const FromPretrained& options) {
   Found found = look(name, options);
   const ModelClass& model_class = choose_model(found, auto_class, name, options);
   auto config = read_config(*model_class.config, found, options);
@@ -111,10 +125,12 @@ AnyModel auto_from_config(const std::string& auto_class, const AnyConfig& config
   const ConfigClass& config_class = config.config_class();
   const ModelClass* model = registry::find_model(auto_class, config_class.name);
   if (auto* table = find_custom_code(config_class); !model && table)
-    if (auto found = table->models.find(auto_class); found != table->models.end()) model = found->second;
+    if (auto found = table->models.find(auto_class); found != table->models.end())
+      model = found->second;
   if (!model)
-    throw NotFoundError("Unrecognized configuration class " + config_class.name + " for this kind of AutoModel: " +
-                        auto_class + ". Register a model class for it with " + auto_class + "::register_.");
+    throw NotFoundError("Unrecognized configuration class " + config_class.name +
+                        " for this kind of AutoModel: " + auto_class +
+                        ". Register a model class for it with " + auto_class + "::register_.");
   return AnyModel(model->make(*config));
 }
 
@@ -123,12 +139,16 @@ fs::path find_folder(const std::string& name, const std::string& subfolder) {
   std::error_code error;
   if (fs::is_regular_file(folder, error) && subfolder.empty()) return folder;
   if (!fs::is_directory(folder, error))
-    throw NotFoundError(printable(name) + ": no such folder (names of repositories on a hub need the hub client, which this version lacks)");
+    throw NotFoundError(printable(name) +
+                        ": no such folder (names of repositories on a hub need the hub client, "
+                        "which this version lacks)");
   if (subfolder.empty()) return folder;
   for (auto& part : fs::path(subfolder))
     if (part == ".." || part.has_root_directory())
-      throw ArgumentError("subfolder '" + printable(subfolder) + "' leads out of " + printable(name));
-  if (!fs::is_directory(folder / subfolder)) throw NotFoundError((folder / subfolder).string() + ": no such folder");
+      throw ArgumentError("subfolder '" + printable(subfolder) + "' leads out of " +
+                          printable(name));
+  if (!fs::is_directory(folder / subfolder))
+    throw NotFoundError((folder / subfolder).string() + ": no such folder");
   return folder / subfolder;
 }
 

@@ -1,14 +1,14 @@
 #pragma once
 // Auto classes: load a model or config by folder when its class is not known at compile time.
 //
-//   auto model = pretrained::AutoModelForImageClassification::from_pretrained("custom-resnet50d", {.trust_remote_code = true});
-//   c10::InferenceMode guard;
-//   torch::Tensor logits = model(x)["logits"];
+//   auto model = pretrained::AutoModelForImageClassification::from_pretrained("custom-resnet50d",
+//   {.trust_remote_code = true}); c10::InferenceMode guard; torch::Tensor logits =
+//   model(x)["logits"];
 //
-// Which class: registered by the user for this Auto class → the folder's C++ code (`auto_map_cpp` in config.json; without
-// trust an UntrustedCode error, never a fall-through) → an error. Nothing is built in, no other class is ever taken
-// silently, and weights are never random.
-// Mirrors https://github.com/huggingface/transformers/blob/main/src/transformers/models/auto/auto_factory.py
+// Which class: registered by the user for this Auto class → the folder's C++ code (`auto_map_cpp`
+// in config.json; without trust an UntrustedCode error, never a fall-through) → an error. Nothing
+// is built in, no other class is ever taken silently, and weights are never random. Mirrors
+// https://github.com/huggingface/transformers/blob/main/src/transformers/models/auto/auto_factory.py
 
 #include <memory>
 #include <string>
@@ -22,18 +22,20 @@ namespace pretrained {
 // A config whose class may come from loaded code.
 class PRETRAINED_API AnyConfig {
  public:
-  AnyConfig(const ConfigClass& the_class, std::shared_ptr<ConfigBase> value) : class_(&the_class), value_(std::move(value)) {}
+  AnyConfig(const ConfigClass& the_class, std::shared_ptr<ConfigBase> value)
+      : class_(&the_class), value_(std::move(value)) {}
   template <class T>
     requires Config<T>
-  AnyConfig(const T& config) : class_(&pretrained::config_class<T>()), value_(std::make_shared<T>(config)) {}
+  AnyConfig(const T& config)
+      : class_(&pretrained::config_class<T>()), value_(std::make_shared<T>(config)) {}
 
   const ConfigClass& config_class() const { return *class_; }
   // The base fields: num_labels, id2label, extra, …
   ConfigBase* operator->() { return value_.get(); }
   const ConfigBase& operator*() const { return *value_; }
 
-  // A field by name: config.get<std::vector<int64_t>>("layers"). ArgumentError where there is none, ConfigError where it
-  // has another type.
+  // A field by name: config.get<std::vector<int64_t>>("layers"). ArgumentError where there is none,
+  // ConfigError where it has another type.
   template <class T>
   T get(const std::string& field) const {
     T value{};
@@ -47,7 +49,9 @@ class PRETRAINED_API AnyConfig {
     return T::from_json(to_json());
   }
   Json to_json() const { return class_->write(*value_); }
-  void save_pretrained(const std::filesystem::path& folder) const { detail::write_config_file(folder, to_json()); }
+  void save_pretrained(const std::filesystem::path& folder) const {
+    detail::write_config_file(folder, to_json());
+  }
 
  private:
   Json find(const std::string& field) const;
@@ -66,7 +70,10 @@ class PRETRAINED_API AnyModel {
     return model_->call_in_order({torch::Tensor(std::forward<A>(inputs))...});
   }
   NamedTensors operator()(const NamedTensors& inputs) const { return model_->call(inputs); }
-  AnyConfig config() const { return {*model_->model_class().config, model_->model_class().config->copy(model_->base_config())}; }
+  AnyConfig config() const {
+    return {*model_->model_class().config,
+            model_->model_class().config->copy(model_->base_config())};
+  }
   Model* operator->() const { return model_.get(); }
   Model& operator*() const { return *model_; }
   const std::shared_ptr<Model>& ptr() const { return model_; }
@@ -83,11 +90,14 @@ struct PRETRAINED_API AutoConfig {
   static void register_(const std::string& model_type, bool exist_ok = false) {
     registry::add_config(model_type, config_class<C>(), exist_ok);
   }
-  static bool unregister(const std::string& model_type) { return registry::remove_config(model_type); }
+  static bool unregister(const std::string& model_type) {
+    return registry::remove_config(model_type);
+  }
 };
 
 namespace detail {
-PRETRAINED_API AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name, const FromPretrained&);
+PRETRAINED_API AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name,
+                                             const FromPretrained&);
 PRETRAINED_API AnyModel auto_from_config(const std::string& auto_class, const AnyConfig& config);
 }  // namespace detail
 
@@ -102,7 +112,9 @@ struct AutoClass {
     return detail::auto_from_pretrained(T::name, name, options);
   }
   // With random weights, in training mode, as Python's from_config.
-  static AnyModel from_config(const AnyConfig& config) { return detail::auto_from_config(T::name, config); }
+  static AnyModel from_config(const AnyConfig& config) {
+    return detail::auto_from_config(T::name, config);
+  }
   template <Config C, class M>
   static void register_(bool exist_ok = false) {
     registry::declare_auto_class(T::name);

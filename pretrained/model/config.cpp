@@ -46,7 +46,8 @@ std::map<int64_t, std::string> read_labels(const Json& json, const FieldPath& at
     int64_t id = 0;
     auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size())
-      throw ConfigError(at.source + ": field '" + at.path + "': expected integers as keys, got '" + printable(key) + "'");
+      throw ConfigError(at.source + ": field '" + at.path + "': expected integers as keys, got '" +
+                        printable(key) + "'");
     labels[id] = label;
   }
   return labels;
@@ -74,37 +75,47 @@ void each_base_field(Self& self, Visit&& visit) {
 }  // namespace
 
 void throw_wrong_type(const FieldPath& at, const std::string& expected, const Json& found) {
-  std::string where = at.path.empty() ? at.source : at.source + ": field '" + printable(at.path) + "'";
+  std::string where =
+      at.path.empty() ? at.source : at.source + ": field '" + printable(at.path) + "'";
   throw ConfigError(where + ": expected " + expected + ", got " + found.kind());
 }
 
 namespace detail {
 
-bool read_integer(const Json& json, int64_t smallest, int64_t largest, int64_t& value, const FieldPath& at) {
+bool read_integer(const Json& json, int64_t smallest, int64_t largest, int64_t& value,
+                  const FieldPath& at) {
   auto* found = json.get_if<int64_t>();
   if (json.get_if<BigInteger>() || (found && (*found < smallest || *found > largest)))
-    throw ConfigError(at.source + ": field '" + printable(at.path) + "': " + printable(json.dump(0), 60) +
-                      " is outside " + std::to_string(smallest) + " … " + std::to_string(largest));
+    throw ConfigError(at.source + ": field '" + printable(at.path) +
+                      "': " + printable(json.dump(0), 60) + " is outside " +
+                      std::to_string(smallest) + " … " + std::to_string(largest));
   if (found) value = *found;
   return found != nullptr;
 }
 
 bool read_number(const Json& json, double& value) {
-  if (auto* number = json.get_if<double>()) value = *number;
-  else if (auto* integer = json.get_if<int64_t>()) value = double(*integer);
-  else if (auto* big = json.get_if<BigInteger>()) value = std::strtod(big->digits.c_str(), nullptr);
-  else return false;
+  if (auto* number = json.get_if<double>())
+    value = *number;
+  else if (auto* integer = json.get_if<int64_t>())
+    value = double(*integer);
+  else if (auto* big = json.get_if<BigInteger>())
+    value = std::strtod(big->digits.c_str(), nullptr);
+  else
+    return false;
   return true;
 }
 
 std::string class_name(const char* pretty_function) {
-  // "… name_of() [T = ns::ResnetConfig]" (clang), "… [with T = ns::ResnetConfig; std::string = …]" (g++)
+  // "… name_of() [T = ns::ResnetConfig]" (clang), "… [with T = ns::ResnetConfig; std::string = …]"
+  // (g++)
   std::string text = pretty_function;
   auto begin = text.find("T = ") + 4;
   return text.substr(begin, text.find_first_of("];", begin) - begin);
 }
 
-fs::path folder_of(const fs::path& path) { return fs::is_directory(path) ? path : path.parent_path(); }
+fs::path folder_of(const fs::path& path) {
+  return fs::is_directory(path) ? path : path.parent_path();
+}
 
 Json read_config_file(const fs::path& path, FieldPath& at) {
   fs::path file = fs::is_directory(path) ? path / "config.json" : path;
@@ -122,7 +133,8 @@ std::string config_text(const Json& config) {
 
 void write_config_file(const fs::path& folder, const Json& config) {
   if (fs::exists(folder) && !fs::is_directory(folder))
-    throw ArgumentError("Provided path (" + folder.string() + ") should be a directory, not a file");
+    throw ArgumentError("Provided path (" + folder.string() +
+                        ") should be a directory, not a file");
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw IoError(folder.string() + ": " + error.message());
@@ -145,10 +157,13 @@ std::string diff_objects(const Json& a, const Json& b) {
   for (auto* side : {&a, &b})
     for (auto& [key, value] : *side->get_if<Json::Object>()) keys[key];
   std::string out;
-  auto text = [](const Json* value) { return value ? printable(value->dump(0)) : std::string("(not set)"); };
+  auto text = [](const Json* value) {
+    return value ? printable(value->dump(0)) : std::string("(not set)");
+  };
   for (auto& [key, unused] : keys) {
     auto *left = a.find(key), *right = b.find(key);
-    if (!left || !right || !(*left == *right)) out += printable(key) + ": " + text(left) + " → " + text(right) + "\n";
+    if (!left || !right || !(*left == *right))
+      out += printable(key) + ": " + text(left) + " → " + text(right) + "\n";
   }
   return out;
 }
@@ -180,7 +195,8 @@ void ConfigBase::read_base(Json::Object& object, const FieldPath& at) {
   each_base_field(*this, [&](const char* key, auto& field) {
     auto found = object.find(key);
     if (found == object.end()) return;
-    // A null is Python's None, our default; a dtype may be an object, one per sub-model: kept as it is.
+    // A null is Python's None, our default; a dtype may be an object, one per sub-model: kept as it
+    // is.
     bool kept_raw = std::string(key) == "dtype" && found->second.get_if<Json::Object>();
     if (kept_raw) return;
     if (!found->second.is_null()) read_field(found->second, field, at.member(key));
@@ -196,7 +212,8 @@ void ConfigBase::read_base(Json::Object& object, const FieldPath& at) {
   loaded_.erase("num_labels");
   if (auto found = object.find("label2id"); found != object.end()) {
     auto* members = found->second.get_if<Json::Object>();
-    if (!members && !found->second.is_null()) throw_wrong_type(at.member("label2id"), "an object of integers", found->second);
+    if (!members && !found->second.is_null())
+      throw_wrong_type(at.member("label2id"), "an object of integers", found->second);
     bool integers = members != nullptr;
     std::map<std::string, int64_t> ids;
     if (members)
@@ -227,7 +244,8 @@ Json::Object ConfigBase::write_base() const {
   });
   if (id2label != defaults.id2label) object["id2label"] = write_labels(id2label);
   auto ids = label2id ? *label2id : inverse(id2label);
-  if (ids != inverse(defaults.id2label) && !object.contains("label2id")) object["label2id"] = write_field(ids);
+  if (ids != inverse(defaults.id2label) && !object.contains("label2id"))
+    object["label2id"] = write_field(ids);
   return object;
 }
 
@@ -238,7 +256,8 @@ void ConfigBase::check_name(const std::string& key, const std::vector<std::strin
   if (std::find(names.begin(), names.end(), key) != names.end() || extra.contains(key)) return;
   std::string list;
   for (auto& name : names) list += (list.empty() ? "" : ", ") + name;
-  throw ArgumentError("config_overrides: there is no field '" + printable(key) + "'; the fields are " + list);
+  throw ArgumentError("config_overrides: there is no field '" + printable(key) +
+                      "'; the fields are " + list);
 }
 
 }  // namespace pretrained

@@ -6,16 +6,18 @@
 //     std::vector<int64_t> layers = {3, 4, 6, 3};
 //     bool avg_down = false;
 //     PRETRAINED_FIELDS(layers, avg_down)
-//     void validate() const { if (layers.empty()) throw pretrained::ConfigError("`layers` is empty"); }
+//     void validate() const { if (layers.empty()) throw pretrained::ConfigError("`layers` is
+//     empty"); }
 //   };
 //   ResnetConfig config{.avg_down = true};   // Python's keyword arguments
 //   config.num_labels = 3;                   // base fields are set after construction
 //
-// Deriving from a config: PretrainedConfig<MyConfig, ResnetConfig>; its fields come first in messages and are all there.
-// Writing is byte for byte what Transformers 5.23 writes for the same content, but for the version key
-// (`pretrained_version`). Unknown keys are kept in `extra` and written back. A value that was read and not changed is
-// written as it was spelled (0 stays 0 in a float field).
-// Mirrors https://github.com/huggingface/transformers/blob/main/src/transformers/configuration_utils.py
+// Deriving from a config: PretrainedConfig<MyConfig, ResnetConfig>; its fields come first in
+// messages and are all there. Writing is byte for byte what Transformers 5.23 writes for the same
+// content, but for the version key
+// (`pretrained_version`). Unknown keys are kept in `extra` and written back. A value that was read
+// and not changed is written as it was spelled (0 stays 0 in a float field). Mirrors
+// https://github.com/huggingface/transformers/blob/main/src/transformers/configuration_utils.py
 // Configs are plain data: copy them freely; share between threads as you would a std::map.
 
 #include <filesystem>
@@ -29,7 +31,8 @@
 
 namespace pretrained {
 
-// id2label, label2id and num_labels, which is their number: assigning another one makes LABEL_0, LABEL_1, … anew.
+// id2label, label2id and num_labels, which is their number: assigning another one makes LABEL_0,
+// LABEL_1, … anew.
 class PRETRAINED_API LabelFields {
  public:
   class PRETRAINED_API NumLabels {
@@ -44,7 +47,8 @@ class PRETRAINED_API LabelFields {
   };
 
   LabelFields() : num_labels(*this) { num_labels = 2; }
-  LabelFields(const LabelFields& other) : num_labels(*this), id2label(other.id2label), label2id(other.label2id) {}
+  LabelFields(const LabelFields& other)
+      : num_labels(*this), id2label(other.id2label), label2id(other.label2id) {}
   LabelFields& operator=(const LabelFields& other) {
     id2label = other.id2label;
     label2id = other.label2id;
@@ -62,20 +66,22 @@ class PRETRAINED_API ConfigBase : public LabelFields {
  public:
   std::vector<std::string> architectures;  // class names, set by the model's save_pretrained
   std::string dtype;                       // "float32", "bfloat16", …; empty: not said
-  std::string problem_type;                // regression, single_label_classification, multi_label_classification
+  std::string problem_type;  // regression, single_label_classification, multi_label_classification
   bool output_hidden_states = false;
   bool output_attentions = false;
   bool return_dict = true;
   bool is_encoder_decoder = false;
   int64_t chunk_size_feed_forward = 0;
   Json::Object extra;  // every key no field claims
-  std::filesystem::path loaded_from;  // the folder it was read from, whose Python code is kept; empty: none
+  std::filesystem::path
+      loaded_from;  // the folder it was read from, whose Python code is kept; empty: none
 
   // The label of class i: id2label's, or "LABEL_i".
   std::string label(int64_t i) const;
 
  protected:
-  // Takes the base fields out of `object`; what is left after the class's own fields becomes `extra`.
+  // Takes the base fields out of `object`; what is left after the class's own fields becomes
+  // `extra`.
   void read_base(Json::Object& object, const FieldPath& at);
   Json::Object write_base() const;
   void check_name(const std::string& key, const std::vector<std::string>& fields) const;
@@ -85,7 +91,8 @@ class PRETRAINED_API ConfigBase : public LabelFields {
   Json::Object loaded_;  // what was read, key by key
 };
 
-// What the library knows of a config class whose type it cannot name: from this process or from loaded code.
+// What the library knows of a config class whose type it cannot name: from this process or from
+// loaded code.
 struct ConfigClass {
   std::string name;         // "ns::ResnetConfig"
   std::string model_type;   // "resnet"
@@ -105,7 +112,8 @@ PRETRAINED_API std::filesystem::path folder_of(const std::filesystem::path& path
 PRETRAINED_API Json read_config_file(const std::filesystem::path& path, FieldPath& at);
 PRETRAINED_API void write_config_file(const std::filesystem::path& folder, const Json& config);
 PRETRAINED_API std::string config_text(const Json& config);
-PRETRAINED_API void override_fields(Json& config, const Json::Object& overrides, const std::string& source);
+PRETRAINED_API void override_fields(Json& config, const Json::Object& overrides,
+                                    const std::string& source);
 PRETRAINED_API std::string diff_objects(const Json& a, const Json& b);
 PRETRAINED_API void register_config(const ConfigClass& config_class, const std::string& auto_class);
 }  // namespace detail
@@ -129,8 +137,9 @@ const ConfigClass& config_class() {
 template <class T, class Parent = ConfigBase>
 class PretrainedConfig : public Parent {
  public:
-  // `path` is a folder that holds config.json, or a JSON file. `overrides` replace fields, as Python's keyword
-  // arguments do; a name that is no field is an ArgumentError. Throws NotFoundError, FormatError, ConfigError.
+  // `path` is a folder that holds config.json, or a JSON file. `overrides` replace fields, as
+  // Python's keyword arguments do; a name that is no field is an ArgumentError. Throws
+  // NotFoundError, FormatError, ConfigError.
   static T from_pretrained(const std::filesystem::path& path, const Json::Object& overrides = {}) {
     FieldPath at;
     Json json = detail::read_config_file(path, at);
@@ -143,7 +152,8 @@ class PretrainedConfig : public Parent {
   }
 
   static T from_json(const Json& json, const FieldPath& at = {"config.json", ""}) {
-    static_assert(detail::arity<T>() == T::field_count + 1, "PRETRAINED_FIELDS must list every field of the config once");
+    static_assert(detail::arity<T>() == T::field_count + 1,
+                  "PRETRAINED_FIELDS must list every field of the config once");
     auto* members = json.get_if<Json::Object>();
     if (!members) throw_wrong_type(at, "an object", json);
     T config;
@@ -185,8 +195,8 @@ class PretrainedConfig : public Parent {
     detail::write_config_file(folder, to_json());
   }
 
-  // The author's own rules: define it in the config to throw ConfigError. Called on reading, saving and before a model
-  // is built. One that is not defined is the parent's.
+  // The author's own rules: define it in the config to throw ConfigError. Called on reading, saving
+  // and before a model is built. One that is not defined is the parent's.
   void validate() const {
     if constexpr (!std::is_same_v<Parent, ConfigBase>) Parent::validate();
   }
@@ -199,7 +209,8 @@ class PretrainedConfig : public Parent {
     }
   }
 
-  // Marks the class to be shared: models saved with it carry its code. Mirrors Python's method of this name.
+  // Marks the class to be shared: models saved with it carry its code. Mirrors Python's method of
+  // this name.
   static void register_for_auto_class(const std::string& auto_class = "AutoConfig") {
     detail::register_config(config_class<T>(), auto_class);
   }
@@ -220,7 +231,9 @@ class PretrainedConfig : public Parent {
 
   friend bool operator==(const T& a, const T& b) { return a.to_json() == b.to_json(); }
   // One line per field that differs: "layers: [3, 4, 6, 3] → [2, 2, 2, 2]".
-  friend std::string diff(const T& a, const T& b) { return detail::diff_objects(a.to_json(), b.to_json()); }
+  friend std::string diff(const T& a, const T& b) {
+    return detail::diff_objects(a.to_json(), b.to_json());
+  }
 };
 
 }  // namespace pretrained

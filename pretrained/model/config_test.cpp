@@ -20,7 +20,8 @@ struct VisionConfig : pretrained::PretrainedConfig<VisionConfig> {
   std::optional<std::string> act;
   PRETRAINED_FIELDS(layers, dropout, act)
   void validate() const {
-    if (layers.size() != 4) throw ConfigError("`layers` must have 4 elements, got " + std::to_string(layers.size()));
+    if (layers.size() != 4)
+      throw ConfigError("`layers` must have 4 elements, got " + std::to_string(layers.size()));
   }
 };
 
@@ -48,7 +49,9 @@ std::string error_of(auto&& call) {
   return "no error";
 }
 
-VisionConfig read(const std::string& text) { return VisionConfig::from_json(Json::parse(text, "config.json")); }
+VisionConfig read(const std::string& text) {
+  return VisionConfig::from_json(Json::parse(text, "config.json"));
+}
 
 struct Folder {
   fs::path path = fs::temp_directory_path() / ("pretrained-config-" + std::to_string(getpid()));
@@ -74,12 +77,18 @@ TEST(Config, WrongTypesNameFileFieldAndBothKinds) {
             "config.json: field 'layers': expected a list of integers, got a string");
   EXPECT_EQ(error_of([] { read(R"({"layers": [3, 4.5, 6, 3]})"); }),
             "config.json: field 'layers[1]': expected an integer, got a number");
-  EXPECT_EQ(error_of([] { read(R"({"act": 1})"); }), "config.json: field 'act': expected a string, got an integer");
+  EXPECT_EQ(error_of([] { read(R"({"act": 1})"); }),
+            "config.json: field 'act': expected a string, got an integer");
   EXPECT_EQ(error_of([] { read(R"({"layers": [99999999999999999999, 1, 1, 1]})"); }),
-            "config.json: field 'layers[0]': 99999999999999999999 is outside -9223372036854775808 … 9223372036854775807");
-  EXPECT_EQ(error_of([] { PairConfig::from_json(Json::parse(R"({"vision_config": {"dropout": null}})", "x")); }),
+            "config.json: field 'layers[0]': 99999999999999999999 is outside -9223372036854775808 "
+            "… 9223372036854775807");
+  EXPECT_EQ(error_of([] {
+              PairConfig::from_json(Json::parse(R"({"vision_config": {"dropout": null}})", "x"));
+            }),
             "config.json: field 'vision_config.dropout': expected a number, got null");
-  EXPECT_EQ(error_of([] { PairConfig::from_json(Json::parse(R"({"vision_config": {"layers": []}})", "x")); }),
+  EXPECT_EQ(error_of([] {
+              PairConfig::from_json(Json::parse(R"({"vision_config": {"layers": []}})", "x"));
+            }),
             "config.json: field 'vision_config': `layers` must have 4 elements, got 0");
   EXPECT_EQ(error_of([] { read(R"({"id2label": {"a": "cat"}})"); }),
             "config.json: field 'id2label': expected integers as keys, got 'a'");
@@ -144,8 +153,9 @@ TEST(Config, OverridesReplaceFieldsAndRefuseUnknownNames) {
   auto config = VisionConfig::from_pretrained(folder.path, {{"num_labels", 5}, {"dropout", 0.5}});
   EXPECT_EQ(config.num_labels, 5);
   EXPECT_EQ(config.dropout, 0.5);
-  EXPECT_EQ(error_of([&] { VisionConfig::from_pretrained(folder.path, {{"dropuot", 1}}); }).substr(0, 59),
-            "config_overrides: there is no field 'dropuot'; the fields a");
+  EXPECT_EQ(
+      error_of([&] { VisionConfig::from_pretrained(folder.path, {{"dropuot", 1}}); }).substr(0, 59),
+      "config_overrides: there is no field 'dropuot'; the fields a");
 }
 
 TEST(Config, MissingFilesAndFilesInPlaceOfFoldersAreTypedErrors) {
@@ -155,7 +165,8 @@ TEST(Config, MissingFilesAndFilesInPlaceOfFoldersAreTypedErrors) {
   pretrained::write_file_atomically(folder.path / "file", "x");
   EXPECT_THROW(VisionConfig{}.save_pretrained(folder.path / "file"), pretrained::ArgumentError);
   pretrained::write_file_atomically(folder.path / "config.json", "[1]");
-  EXPECT_EQ(error_of([&] { VisionConfig::from_pretrained(folder.path); }), "config.json: expected an object, got a list");
+  EXPECT_EQ(error_of([&] { VisionConfig::from_pretrained(folder.path); }),
+            "config.json: expected an object, got a list");
 }
 
 }  // namespace config_test

@@ -24,11 +24,13 @@ std::map<std::string, std::unique_ptr<ClassTable>>& tables() {
 
 fs::path library_of(const void* symbol) {
   Dl_info info;
-  if (dladdr(symbol, &info) == 0 || !info.dli_fname) throw Error("cannot find out where the library was loaded from");
+  if (dladdr(symbol, &info) == 0 || !info.dli_fname)
+    throw Error("cannot find out where the library was loaded from");
   return fs::canonical(info.dli_fname);
 }
 
-// The file that makes the classes reachable by name. Every pasted name has passed the grammar of code::Reference.
+// The file that makes the classes reachable by name. Every pasted name has passed the grammar of
+// code::Reference.
 std::string entry_stub(const AutoMap& auto_map, const code::Sources& sources) {
   std::string includes, lines;
   std::set<std::string> seen;
@@ -39,10 +41,12 @@ std::string entry_stub(const AutoMap& auto_map, const code::Sources& sources) {
       includes += "#include \"" + reference.module + (is_h ? ".h" : ".hpp") + "\"\n";
     }
     std::string getter = auto_class == "AutoConfig" ? "config_class" : "model_class";
-    lines += "  table.add(\"" + auto_class + "\", pretrained::" + getter + "<::" + reference.class_name + ">());\n";
+    lines += "  table.add(\"" + auto_class + "\", pretrained::" + getter +
+             "<::" + reference.class_name + ">());\n";
   }
-  return includes + "#include \"pretrained/model/custom_code.h\"\n" + "extern \"C\" __attribute__((visibility(\"default\"))) void " +
-         kEntry + "(pretrained::ClassTable& table) {\n" + lines + "}\n";
+  return includes + "#include \"pretrained/model/custom_code.h\"\n" +
+         "extern \"C\" __attribute__((visibility(\"default\"))) void " + kEntry +
+         "(pretrained::ClassTable& table) {\n" + lines + "}\n";
 }
 
 std::string file_list(const code::Sources& sources) {
@@ -59,17 +63,21 @@ code::Toolchain toolchain(const Notice& notice) {
   fs::path hub = library_of(reinterpret_cast<const void*>(&printable));
   fs::path torch = library_of(reinterpret_cast<const void*>(&at::detail::getXPUHooks));
   fs::path installed = ours.parent_path().parent_path() / "include";
-  fs::path headers = fs::exists(installed / "pretrained/model.h") ? installed : fs::path(PRETRAINED_SOURCE_DIR);
+  fs::path headers =
+      fs::exists(installed / "pretrained/model.h") ? installed : fs::path(PRETRAINED_SOURCE_DIR);
   fs::path torch_root = torch.parent_path().parent_path();
 
   code::Toolchain toolchain;
-  toolchain.include_dirs = {headers, torch_root / "include", torch_root / "include/torch/csrc/api/include"};
-  toolchain.libraries = {ours, hub, torch_root / "lib/libtorch_cpu.so", torch_root / "lib/libtorch.so",
-                         torch_root / "lib/libc10.so"};
-  toolchain.pch_header = "#include <pretrained/model.h>\n#include <pretrained/model/custom_code.h>\n"
-                         "#include <pretrained/nn/timm_resnet.h>\n#include <torch/nn/functional/loss.h>\n";
-  toolchain.fingerprint = std::string("pretrained ") + kVersion + " torch " + TORCH_VERSION + " " + torch.string() + " " +
-                          std::to_string(fs::file_size(torch)) + " " + std::to_string(fs::file_size(ours));
+  toolchain.include_dirs = {headers, torch_root / "include",
+                            torch_root / "include/torch/csrc/api/include"};
+  toolchain.libraries = {ours, hub, torch_root / "lib/libtorch_cpu.so",
+                         torch_root / "lib/libtorch.so", torch_root / "lib/libc10.so"};
+  toolchain.pch_header =
+      "#include <pretrained/model.h>\n#include <pretrained/model/custom_code.h>\n"
+      "#include <pretrained/nn/timm_resnet.h>\n#include <torch/nn/functional/loss.h>\n";
+  toolchain.fingerprint = std::string("pretrained ") + kVersion + " torch " + TORCH_VERSION + " " +
+                          torch.string() + " " + std::to_string(fs::file_size(torch)) + " " +
+                          std::to_string(fs::file_size(ours));
   toolchain.api_level = kApiLevel;
   toolchain.cache_dir = code::default_cache_dir();
   toolchain.notice = notice;
@@ -85,26 +93,33 @@ AutoMap read_auto_map(const Json& config, const std::string& source) {
   for (auto& [auto_class, text] : texts) {
     bool named = auto_class.starts_with("Auto") && auto_class.size() <= 100;
     for (unsigned char c : auto_class) named = named && c < 0x80 && std::isalnum(c);
-    if (!named) throw FormatError(source + ": field 'auto_map_cpp': '" + printable(auto_class) + "' is no Auto class");
+    if (!named)
+      throw FormatError(source + ": field 'auto_map_cpp': '" + printable(auto_class) +
+                        "' is no Auto class");
     auto_map[auto_class] = code::parse_reference(text, source);
   }
   return auto_map;
 }
 
-const ClassTable& load_custom_code(const fs::path& folder, const AutoMap& auto_map, const FromPretrained& options) {
+const ClassTable& load_custom_code(const fs::path& folder, const AutoMap& auto_map,
+                                   const FromPretrained& options) {
   std::set<std::string> modules;
   for (auto& [auto_class, reference] : auto_map) {
     if (!reference.repo.empty())
-      throw NotFoundError("config.json: field 'auto_map_cpp': '" + reference.text() + "' lies in another repository, and " +
-                          "there is no hub client yet: put its code beside the weights, or name a folder of code");
+      throw NotFoundError(
+          "config.json: field 'auto_map_cpp': '" + reference.text() +
+          "' lies in another repository, and " +
+          "there is no hub client yet: put its code beside the weights, or name a folder of code");
     modules.insert(reference.module);
   }
   code::Sources sources = code::read_sources(folder, {modules.begin(), modules.end()});
   if (!options.trust_remote_code) {
     std::vector<std::string> files;
     for (auto& source : sources) files.push_back(source.path);
-    throw UntrustedCode(folder.string() + " holds C++ code that would be compiled and run: " + file_list(sources) +
-                        ". Read it, then pass trust_remote_code = true (--trust-remote-code) if you trust it.", files);
+    throw UntrustedCode(
+        folder.string() + " holds C++ code that would be compiled and run: " + file_list(sources) +
+            ". Read it, then pass trust_remote_code = true (--trust-remote-code) if you trust it.",
+        files);
   }
   std::string stub = entry_stub(auto_map, sources);
   std::string key = code::digest(sources) + "\n" + stub;

@@ -1,5 +1,6 @@
 #pragma once
-// The C++ classes a folder brings along: named by `auto_map_cpp` in its config.json, compiled once, loaded for good.
+// The C++ classes a folder brings along: named by `auto_map_cpp` in its config.json, compiled once,
+// loaded for good.
 
 #include <map>
 #include <memory>
@@ -29,9 +30,11 @@ using AutoMap = std::map<std::string, code::Reference>;
 // `auto_map_cpp` of a config, checked; empty where it has none.
 PRETRAINED_API AutoMap read_auto_map(const Json& config, const std::string& source);
 
-// Reads, compiles and loads. Throws UntrustedCode naming the files where options.trust_remote_code is false, NotFoundError
-// for a dangling entry, CompileError. Two calls with the same bytes give the same table.
-const ClassTable& load_custom_code(const std::filesystem::path& folder, const AutoMap& auto_map, const FromPretrained& options);
+// Reads, compiles and loads. Throws UntrustedCode naming the files where options.trust_remote_code
+// is false, NotFoundError for a dangling entry, CompileError. Two calls with the same bytes give
+// the same table.
+const ClassTable& load_custom_code(const std::filesystem::path& folder, const AutoMap& auto_map,
+                                   const FromPretrained& options);
 
 // The table a loaded class came from, or nullptr for a class of this program.
 const ClassTable* find_custom_code(const ConfigClass& config_class);

@@ -33,7 +33,8 @@ bool matches(const std::string& pattern, const std::string& text) {
 }
 
 bool allowed(const std::vector<std::string>& patterns, const std::string& name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](auto& pattern) { return matches(pattern, name); });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](auto& pattern) { return matches(pattern, name); });
 }
 
 std::string shape_text(const at::Tensor& tensor) {
@@ -61,13 +62,15 @@ NamedTensors rename(const NamedTensors& checkpoint, const FromPretrained& option
       key = std::move(changed);
       break;
     }
-    if (renamed.contains(key)) throw ArgumentError("key_mapping: two tensors become '" + printable(key) + "'");
+    if (renamed.contains(key))
+      throw ArgumentError("key_mapping: two tensors become '" + printable(key) + "'");
     renamed.insert(key, tensor);
   }
   return renamed;
 }
 
-// Tensors that share their memory are one tensor under several names: one of them in the file is enough.
+// Tensors that share their memory are one tensor under several names: one of them in the file is
+// enough.
 std::map<const void*, std::vector<std::string>> tied_names(const NamedTensors& state) {
   std::map<const void*, std::vector<std::string>> names;
   for (auto& [name, tensor] : state)
@@ -75,22 +78,26 @@ std::map<const void*, std::vector<std::string>> tied_names(const NamedTensors& s
   return names;
 }
 
-// "model.layer1.{0, 1, 2}.bn1.weight"-like lists would be shorter; names in full are what one searches for.
+// "model.layer1.{0, 1, 2}.bn1.weight"-like lists would be shorter; names in full are what one
+// searches for.
 std::string list(const std::vector<std::string>& names, const char* what) {
   if (names.empty()) return "";
   constexpr size_t kShown = 8;
   std::string out = std::string("; ") + std::to_string(names.size()) + " " + what + ": ";
-  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) out += (i ? ", " : "") + printable(names[i]);
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i)
+    out += (i ? ", " : "") + printable(names[i]);
   return out + (names.size() > kShown ? ", …" : "");
 }
 
 struct Plan {
-  std::vector<std::pair<at::Tensor, at::Tensor>> assignments;  // the model's own tensor, the checkpoint's
+  std::vector<std::pair<at::Tensor, at::Tensor>>
+      assignments;  // the model's own tensor, the checkpoint's
   LoadReport report;
   std::vector<std::string> errors_missing, errors_unexpected, errors_mismatched;
 };
 
-Plan compare(const NamedTensors& own, const NamedTensors& checkpoint, const FromPretrained& options) {
+Plan compare(const NamedTensors& own, const NamedTensors& checkpoint,
+             const FromPretrained& options) {
   Plan plan;
   auto tied = tied_names(own);
   for (auto& [name, tensor] : own) {
@@ -104,7 +111,8 @@ Plan compare(const NamedTensors& own, const NamedTensors& checkpoint, const From
     } else if (source->sizes() != tensor.sizes()) {
       plan.report.mismatched_keys.push_back(name);
       if (!options.ignore_mismatched_sizes)
-        plan.errors_mismatched.push_back(name + " (" + shape_text(*source) + " in the file, " + shape_text(tensor) + " in the model)");
+        plan.errors_mismatched.push_back(name + " (" + shape_text(*source) + " in the file, " +
+                                         shape_text(tensor) + " in the model)");
     } else {
       plan.assignments.emplace_back(tensor, *source);
     }
@@ -117,7 +125,8 @@ Plan compare(const NamedTensors& own, const NamedTensors& checkpoint, const From
   return plan;
 }
 
-std::optional<torch::Dtype> wanted_dtype(const Model& model, const NamedTensors& checkpoint, const FromPretrained& options) {
+std::optional<torch::Dtype> wanted_dtype(const Model& model, const NamedTensors& checkpoint,
+                                         const FromPretrained& options) {
   if (options.dtype != "auto") return parse_dtype(options.dtype);
   if (!model.base_config().dtype.empty()) return parse_dtype(model.base_config().dtype);
   for (auto& [name, tensor] : checkpoint)
@@ -134,9 +143,11 @@ void load_into(Model& model, const fs::path& folder, const FromPretrained& optio
   auto dtype = wanted_dtype(model, checkpoint, options);
   Plan plan = compare(model.state_dict(), checkpoint, options);
   if (options.report) *options.report = plan.report;
-  if (!plan.errors_missing.empty() || !plan.errors_unexpected.empty() || !plan.errors_mismatched.empty())
+  if (!plan.errors_missing.empty() || !plan.errors_unexpected.empty() ||
+      !plan.errors_mismatched.empty())
     throw WeightsError(folder.string() + ": the weights do not fit " + model.model_class().name +
-                           list(plan.errors_missing, "missing") + list(plan.errors_unexpected, "unexpected") +
+                           list(plan.errors_missing, "missing") +
+                           list(plan.errors_unexpected, "unexpected") +
                            list(plan.errors_mismatched, "of another shape"),
                        plan.errors_missing, plan.errors_unexpected, plan.report.mismatched_keys);
   torch::NoGradGuard no_grad;
@@ -151,8 +162,8 @@ void load_into(Model& model, const fs::path& folder, const FromPretrained& optio
   if (!options.device.is_cpu()) model.to(options.device);
 }
 
-std::shared_ptr<Model> make_for_loading(const ModelClass& model_class, const ConfigBase& config, const fs::path& folder,
-                                        const FromPretrained& options) {
+std::shared_ptr<Model> make_for_loading(const ModelClass& model_class, const ConfigBase& config,
+                                        const fs::path& folder, const FromPretrained& options) {
   std::shared_ptr<Model> model;
   bool complete = options.allow_missing.empty() && !options.ignore_mismatched_sizes;
   if (complete) {

@@ -19,16 +19,20 @@ std::string shape_text(const at::Tensor& tensor) {
   return "torch.Size([" + out + "])";
 }
 
-void collect_state(const torch::nn::Module& module, const std::string& prefix, NamedTensors& state) {
-  for (auto& item : module.named_parameters(/*recurse=*/false)) state.insert(prefix + item.key(), item.value());
-  for (auto& item : module.named_buffers(/*recurse=*/false)) state.insert(prefix + item.key(), item.value());
-  for (auto& child : module.named_children()) collect_state(*child.value(), prefix + child.key() + ".", state);
+void collect_state(const torch::nn::Module& module, const std::string& prefix,
+                   NamedTensors& state) {
+  for (auto& item : module.named_parameters(/*recurse=*/false))
+    state.insert(prefix + item.key(), item.value());
+  for (auto& item : module.named_buffers(/*recurse=*/false))
+    state.insert(prefix + item.key(), item.value());
+  for (auto& child : module.named_children())
+    collect_state(*child.value(), prefix + child.key() + ".", state);
 }
 
 }  // namespace
 
-// LibTorch's modules(), apply() and clone() ask for a shared_ptr to the module. This one owns nothing, so that they
-// work on a model that lives on the stack.
+// LibTorch's modules(), apply() and clone() ask for a shared_ptr to the module. This one owns
+// nothing, so that they work on a model that lives on the stack.
 Model::Model() : self_(static_cast<torch::nn::Module*>(this), [](torch::nn::Module*) {}) {}
 Model::~Model() = default;
 
@@ -39,27 +43,29 @@ void Model::set_config(std::shared_ptr<ConfigBase> config, const char* file) {
 
 void Model::check_class(const std::type_info& expected) const {
   if (typeid(*this) == expected) return;
-  throw ArgumentError(model_class().name + "'s forward would run instead of the one of the class derived from it: derive with " +
-                      "PreTrainedModel<My, MyConfig, " + model_class().name + ">");
+  throw ArgumentError(
+      model_class().name +
+      "'s forward would run instead of the one of the class derived from it: derive with " +
+      "PreTrainedModel<My, MyConfig, " + model_class().name + ">");
 }
 
 void Model::check_inputs(const NamedTensors& given, std::span<const bool> required) const {
   auto& names = model_class().inputs;
   for (auto& [name, tensor] : given)
     if (std::find(names.begin(), names.end(), name) == names.end())
-      throw ArgumentError(model_class().name + ": there is no input '" + printable(name) + "'; the inputs are " +
-                          quoted_list(names));
+      throw ArgumentError(model_class().name + ": there is no input '" + printable(name) +
+                          "'; the inputs are " + quoted_list(names));
   for (size_t i = 0; i < names.size(); ++i)
     if (required[i] && !given.contains(names[i]))
-      throw ArgumentError(model_class().name + ": the input '" + names[i] + "' is missing; the inputs are " +
-                          quoted_list(names));
+      throw ArgumentError(model_class().name + ": the input '" + names[i] +
+                          "' is missing; the inputs are " + quoted_list(names));
 }
 
 NamedTensors Model::call_in_order(const std::vector<torch::Tensor>& inputs) {
   auto& names = model_class().inputs;
   if (inputs.size() > names.size())
-    throw ArgumentError(model_class().name + ": " + std::to_string(inputs.size()) + " inputs given; the inputs are " +
-                        quoted_list(names));
+    throw ArgumentError(model_class().name + ": " + std::to_string(inputs.size()) +
+                        " inputs given; the inputs are " + quoted_list(names));
   NamedTensors named;
   for (size_t i = 0; i < inputs.size(); ++i)
     if (inputs[i].defined()) named.insert(names[i], inputs[i]);
@@ -106,8 +112,9 @@ LoadReport load_state_dict(torch::nn::Module& module, const NamedTensors& given,
       report.missing_keys.push_back(name);
     } else if (source->sizes() != tensor.sizes()) {
       report.mismatched_keys.push_back(name);
-      errors += "; size mismatch for " + name + ": copying a param with shape " + shape_text(*source) +
-                " from checkpoint, the shape in current model is " + shape_text(tensor);
+      errors += "; size mismatch for " + name + ": copying a param with shape " +
+                shape_text(*source) + " from checkpoint, the shape in current model is " +
+                shape_text(tensor);
     }
   }
   for (auto& [name, tensor] : given)
@@ -117,8 +124,9 @@ LoadReport load_state_dict(torch::nn::Module& module, const NamedTensors& given,
   if (strict && !report.unexpected_keys.empty())
     errors += "; Unexpected key(s) in state_dict: " + quoted_list(report.unexpected_keys);
   if (!errors.empty())
-    throw WeightsError("Error(s) in loading state_dict for " + module.name() + ": " + errors.substr(2),
-                       report.missing_keys, report.unexpected_keys, report.mismatched_keys);
+    throw WeightsError(
+        "Error(s) in loading state_dict for " + module.name() + ": " + errors.substr(2),
+        report.missing_keys, report.unexpected_keys, report.mismatched_keys);
   torch::NoGradGuard no_grad;
   for (auto& [name, tensor] : own)
     if (auto* source = given.find(name)) at::Tensor(tensor).copy_(*source);

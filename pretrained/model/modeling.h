@@ -1,20 +1,23 @@
 #pragma once
-// PreTrainedModel: a torch::nn::Module with a config, saved and loaded by folder, called by position or by name.
+// PreTrainedModel: a torch::nn::Module with a config, saved and loaded by folder, called by
+// position or by name.
 //
 //   struct ResnetModel : pretrained::PreTrainedModel<ResnetModel, ResnetConfig> {
 //     static constexpr std::array inputs{"tensor"};
 //     timm::ResNet model;
 //     explicit ResnetModel(const Config& config)
-//         : PreTrainedModel(config), model(register_module("model", timm::ResNet(options(config)))) {}
+//         : PreTrainedModel(config), model(register_module("model", timm::ResNet(options(config))))
+//         {}
 //     torch::Tensor forward(torch::Tensor tensor) { return model->forward_features(tensor); }
 //   };
 //
-// `forward` takes torch::Tensor (required) and std::optional<torch::Tensor> (optional) in the order of `inputs`, and
-// returns NamedTensors, or one tensor, which is named "output". The first input is the main one.
-// Deriving from a model: PreTrainedModel<My, MyConfig, ResnetModel>; plain derivation is refused by name, since it would
-// silently run the parent's forward. A model may live on the stack or in a shared_ptr; it cannot be copied.
-// Calls are as thread-safe as the modules inside: concurrent forwards in eval mode are; changing weights is not.
-// Mirrors https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_utils.py
+// `forward` takes torch::Tensor (required) and std::optional<torch::Tensor> (optional) in the order
+// of `inputs`, and returns NamedTensors, or one tensor, which is named "output". The first input is
+// the main one. Deriving from a model: PreTrainedModel<My, MyConfig, ResnetModel>; plain derivation
+// is refused by name, since it would silently run the parent's forward. A model may live on the
+// stack or in a shared_ptr; it cannot be copied. Calls are as thread-safe as the modules inside:
+// concurrent forwards in eval mode are; changing weights is not. Mirrors
+// https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_utils.py
 
 #include <torch/nn/module.h>
 
@@ -36,7 +39,8 @@ namespace pretrained {
 
 class Model;
 
-// What the library knows of a model class whose type it cannot name: from this process or from loaded code.
+// What the library knows of a model class whose type it cannot name: from this process or from
+// loaded code.
 struct ModelClass {
   std::string name;  // "ns::ResnetModel"
   const ConfigClass* config;
@@ -51,8 +55,8 @@ class PRETRAINED_API Model : public torch::nn::Module {
   ~Model() override;
 
   virtual const ModelClass& model_class() const = 0;
-  // By name: model.call({{"tensor", x}, {"labels", y}}). Unknown, missing and doubled names are ArgumentErrors that list
-  // what is accepted.
+  // By name: model.call({{"tensor", x}, {"labels", y}}). Unknown, missing and doubled names are
+  // ArgumentErrors that list what is accepted.
   virtual NamedTensors call(const NamedTensors& inputs) = 0;
   // By position, in the order of `inputs`; an undefined tensor is an absent one.
   NamedTensors call_in_order(const std::vector<torch::Tensor>& inputs);
@@ -65,16 +69,19 @@ class PRETRAINED_API Model : public torch::nn::Module {
   NamedTensors state_dict() const;
   LoadReport load_state_dict(const NamedTensors& state_dict, bool strict = true);
 
-  // Writes config.json, the weights, and the code where the class was registered for an Auto class. Every file is
-  // written beside its target and renamed when all are complete: a failure leaves the old model whole.
-  void save_pretrained(const std::filesystem::path& folder, const SavePretrained& options = {}) const;
+  // Writes config.json, the weights, and the code where the class was registered for an Auto class.
+  // Every file is written beside its target and renamed when all are complete: a failure leaves the
+  // old model whole.
+  void save_pretrained(const std::filesystem::path& folder,
+                       const SavePretrained& options = {}) const;
 
   int64_t num_parameters(bool only_trainable = false) const;
   torch::Dtype dtype() const;    // of the first floating-point parameter
   torch::Device device() const;  // of the first parameter
 
  protected:
-  // Checks the config before any child is built. `config` is one of a class made with PretrainedConfig.
+  // Checks the config before any child is built. `config` is one of a class made with
+  // PretrainedConfig.
   template <class C>
   explicit Model(const C& config) : Model() {
     config.check();
@@ -92,16 +99,21 @@ class PRETRAINED_API Model : public torch::nn::Module {
   std::string source_file_;
 };
 
-// The state of any module, as Python's Module.state_dict(), and back: copies into the module's own tensors.
-// Throws WeightsError with PyTorch's text; not strict: only shapes must match.
+// The state of any module, as Python's Module.state_dict(), and back: copies into the module's own
+// tensors. Throws WeightsError with PyTorch's text; not strict: only shapes must match.
 PRETRAINED_API NamedTensors state_dict(const torch::nn::Module& module);
-PRETRAINED_API LoadReport load_state_dict(torch::nn::Module& module, const NamedTensors& state_dict, bool strict = true);
+PRETRAINED_API LoadReport load_state_dict(torch::nn::Module& module, const NamedTensors& state_dict,
+                                          bool strict = true);
 
 namespace detail {
-PRETRAINED_API void load_into(Model& model, const std::filesystem::path& folder, const FromPretrained& options);
-PRETRAINED_API std::shared_ptr<Model> make_for_loading(const ModelClass& model_class, const ConfigBase& config,
-                                                       const std::filesystem::path& folder, const FromPretrained&);
-PRETRAINED_API std::filesystem::path find_folder(const std::string& name, const std::string& subfolder);
+PRETRAINED_API void load_into(Model& model, const std::filesystem::path& folder,
+                              const FromPretrained& options);
+PRETRAINED_API std::shared_ptr<Model> make_for_loading(const ModelClass& model_class,
+                                                       const ConfigBase& config,
+                                                       const std::filesystem::path& folder,
+                                                       const FromPretrained&);
+PRETRAINED_API std::filesystem::path find_folder(const std::string& name,
+                                                 const std::string& subfolder);
 PRETRAINED_API void register_model(const ModelClass& model_class, const std::string& auto_class);
 
 inline NamedTensors to_outputs(NamedTensors outputs) { return outputs; }
@@ -112,15 +124,20 @@ concept Input = std::same_as<T, torch::Tensor> || std::same_as<T, std::optional<
 
 template <class T, class Owner, class R, class... A>
 NamedTensors call_by_name(T& model, R (Owner::*forward)(A...), const NamedTensors& given) {
-  static_assert((Input<std::remove_cvref_t<A>> && ...), "forward takes torch::Tensor and std::optional<torch::Tensor>");
-  static_assert(std::size(T::inputs) == sizeof...(A), "`inputs` names each argument of forward once");
+  static_assert((Input<std::remove_cvref_t<A>> && ...),
+                "forward takes torch::Tensor and std::optional<torch::Tensor>");
+  static_assert(std::size(T::inputs) == sizeof...(A),
+                "`inputs` names each argument of forward once");
   return [&]<size_t... I>(std::index_sequence<I...>) {
     auto argument = [&]<class Type>(std::type_identity<Type>, const char* name) -> Type {
       auto* tensor = given.find(name);
-      if constexpr (std::same_as<Type, torch::Tensor>) return tensor ? *tensor : torch::Tensor();
-      else return tensor ? Type(*tensor) : std::nullopt;
+      if constexpr (std::same_as<Type, torch::Tensor>)
+        return tensor ? *tensor : torch::Tensor();
+      else
+        return tensor ? Type(*tensor) : std::nullopt;
     };
-    return to_outputs((model.*forward)(argument(std::type_identity<std::remove_cvref_t<A>>(), T::inputs[I])...));
+    return to_outputs(
+        (model.*forward)(argument(std::type_identity<std::remove_cvref_t<A>>(), T::inputs[I])...));
   }(std::index_sequence_for<A...>());
 }
 
@@ -132,11 +149,13 @@ constexpr std::array<bool, sizeof...(A)> required_inputs(R (Owner::*)(A...)) {
 
 template <class T>
 const ModelClass& model_class() {
-  static const ModelClass* const the_class = new ModelClass{
-      detail::name_of<T>(), &config_class<typename T::Config>(), {T::inputs.begin(), T::inputs.end()},
-      [](const ConfigBase& config) -> std::shared_ptr<Model> {
-        return std::make_shared<T>(static_cast<const typename T::Config&>(config));
-      }};
+  static const ModelClass* const the_class =
+      new ModelClass{detail::name_of<T>(),
+                     &config_class<typename T::Config>(),
+                     {T::inputs.begin(), T::inputs.end()},
+                     [](const ConfigBase& config) -> std::shared_ptr<Model> {
+                       return std::make_shared<T>(static_cast<const typename T::Config&>(config));
+                     }};
   return *the_class;
 }
 
@@ -145,16 +164,19 @@ class PreTrainedModel : public Parent {
  public:
   using Config = C;
 
-  // `name` is a folder. Throws what config, weights and code can: see docs/errors.md. The model comes back in eval mode.
-  static std::shared_ptr<T> from_pretrained(const std::string& name, const FromPretrained& options = {}) {
+  // `name` is a folder. Throws NotFoundError, ConfigError, FormatError, WeightsError. The model
+  // comes back in eval mode.
+  static std::shared_ptr<T> from_pretrained(const std::string& name,
+                                            const FromPretrained& options = {}) {
     auto folder = detail::find_folder(name, options.subfolder);
     auto model = detail::make_for_loading(pretrained::model_class<T>(),
-                                          C::from_pretrained(folder, options.config_overrides), folder, options);
+                                          C::from_pretrained(folder, options.config_overrides),
+                                          folder, options);
     return std::static_pointer_cast<T>(model);
   }
 
-  // Marks the class to be saved with its code under this Auto class. Python's method of this name; call it once per
-  // class, in any order. Unknown Auto classes are an ArgumentError.
+  // Marks the class to be saved with its code under this Auto class. Python's method of this name;
+  // call it once per class, in any order. Unknown Auto classes are an ArgumentError.
   static void register_for_auto_class(const std::string& auto_class = "AutoModel") {
     detail::register_model(pretrained::model_class<T>(), auto_class);
   }
@@ -180,7 +202,8 @@ class PreTrainedModel : public Parent {
 
  protected:
   void check_saved_class() const override { this->check_class(typeid(T)); }
-  // The default of `file` is evaluated where the derived constructor is written, which is the file to share.
+  // The default of `file` is evaluated where the derived constructor is written, which is the file
+  // to share.
   explicit PreTrainedModel(const C& config, const char* file = __builtin_FILE()) : Parent(config) {
     if constexpr (!std::same_as<Parent, Model>) config.check();
     this->set_config(std::make_shared<C>(config), file);

@@ -28,7 +28,9 @@ struct TiedModel : PreTrainedModel<TiedModel, TiedConfig> {
   static constexpr std::array inputs{"x"};
   torch::nn::Linear a, b;
   explicit TiedModel(const Config& config)
-      : PreTrainedModel(config), a(register_module("a", torch::nn::Linear(2, 2))), b(register_module("b", torch::nn::Linear(2, 2))) {
+      : PreTrainedModel(config),
+        a(register_module("a", torch::nn::Linear(2, 2))),
+        b(register_module("b", torch::nn::Linear(2, 2))) {
     b->weight.set_data(a->weight.data());
   }
   torch::Tensor forward(torch::Tensor x) { return b(a(x)); }
@@ -53,7 +55,8 @@ class Modeling : public testing::Test {
   void SetUp() override {
     folder = fs::temp_directory_path() / ("pretrained-model-" + std::to_string(getpid()));
     fs::remove_all(folder);
-    setenv("PRETRAINED_CODE_CACHE", (fs::temp_directory_path() / "pretrained-test-code").c_str(), 0);
+    setenv("PRETRAINED_CODE_CACHE", (fs::temp_directory_path() / "pretrained-test-code").c_str(),
+           0);
   }
   void TearDown() override { fs::remove_all(folder); }
   std::string saved(const TinyConfig& config = {}) {
@@ -68,10 +71,14 @@ TEST_F(Modeling, IsCalledByPositionAndByName) {
   TinyModel model(TinyConfig{.hidden_size = 2});
   auto x = torch::ones({1, 3});
   EXPECT_TRUE(torch::equal(model(x)["hidden"], model({{"tensor", x}})["hidden"]));
-  EXPECT_TRUE(torch::equal(model(x, torch::tensor(2.0))["hidden"], model({{"scale", torch::tensor(2.0)}, {"tensor", x}})["hidden"]));
-  EXPECT_EQ(error_of([&] { model({{"tenser", x}}); }), "tiny::TinyModel: there is no input 'tenser'; the inputs are 'tensor', 'scale'");
-  EXPECT_EQ(error_of([&] { model({{"scale", x}}); }), "tiny::TinyModel: the input 'tensor' is missing; the inputs are 'tensor', 'scale'");
-  EXPECT_EQ(error_of([&] { model(x)["logits"]; }), "there is no tensor 'logits'; there are: hidden, sum");
+  EXPECT_TRUE(torch::equal(model(x, torch::tensor(2.0))["hidden"],
+                           model({{"scale", torch::tensor(2.0)}, {"tensor", x}})["hidden"]));
+  EXPECT_EQ(error_of([&] { model({{"tenser", x}}); }),
+            "tiny::TinyModel: there is no input 'tenser'; the inputs are 'tensor', 'scale'");
+  EXPECT_EQ(error_of([&] { model({{"scale", x}}); }),
+            "tiny::TinyModel: the input 'tensor' is missing; the inputs are 'tensor', 'scale'");
+  EXPECT_EQ(error_of([&] { model(x)["logits"]; }),
+            "there is no tensor 'logits'; there are: hidden, sum");
   EXPECT_THROW(model.call_in_order({x, x, x}), ArgumentError);
   EXPECT_THROW((NamedTensors{{"a", x}, {"a", x}}), ArgumentError);
 }
@@ -82,8 +89,12 @@ TEST_F(Modeling, DerivesWithTheParentAsArgumentOnly) {
   EXPECT_TRUE(torch::equal(model(x), model({{"tensor", x}})["output"]));
   EXPECT_EQ(model.model_class().name, "tiny::TinyForScoring");
   PlainDerivation plain(TinyConfig{});
-  EXPECT_NE(error_of([&] { plain.call({{"tensor", x}}); }).find("PreTrainedModel<My, MyConfig, tiny::TinyModel>"), std::string::npos);
-  EXPECT_NE(error_of([&] { plain.save_pretrained(folder); }).find("PreTrainedModel<My"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              plain.call({{"tensor", x}});
+            }).find("PreTrainedModel<My, MyConfig, tiny::TinyModel>"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { plain.save_pretrained(folder); }).find("PreTrainedModel<My"),
+            std::string::npos);
 }
 
 TEST_F(Modeling, WorksOnTheStackForEveryPublicCall) {
@@ -127,7 +138,8 @@ TEST_F(Modeling, StateDictHasPyTorchsReport) {
   EXPECT_TRUE(a.load_state_dict(b.state_dict()).all_matched());
   EXPECT_TRUE(torch::equal(a.linear->weight, b.linear->weight));
   NamedTensors wrong{{"linear.weight", torch::zeros({4, 3})}, {"linear.bais", torch::zeros({4})}};
-  EXPECT_EQ(error_of([&] { a.load_state_dict(wrong); }).substr(0, 51), "Error(s) in loading state_dict for tiny::TinyModel:");
+  EXPECT_EQ(error_of([&] { a.load_state_dict(wrong); }).substr(0, 51),
+            "Error(s) in loading state_dict for tiny::TinyModel:");
   EXPECT_EQ(a.load_state_dict(wrong, false).missing_keys, std::vector<std::string>{"linear.bias"});
   EXPECT_THROW(a.load_state_dict({{"linear.weight", torch::zeros({1})}}, false), WeightsError);
 }
@@ -139,7 +151,8 @@ TEST_F(Modeling, SavesAndLoadsStrictly) {
   EXPECT_TRUE(report.all_matched());
   EXPECT_FALSE(model->is_training());
   EXPECT_EQ(model->config().hidden_size, 5);
-  save_file({{"linear.weight", torch::zeros({5, 3})}, {"other", torch::zeros({1})}}, folder / "model.safetensors");
+  save_file({{"linear.weight", torch::zeros({5, 3})}, {"other", torch::zeros({1})}},
+            folder / "model.safetensors");
   try {
     TinyModel::from_pretrained(folder);
     ADD_FAILURE();
@@ -147,14 +160,24 @@ TEST_F(Modeling, SavesAndLoadsStrictly) {
     EXPECT_EQ(error.missing, std::vector<std::string>{"linear.bias"});
     EXPECT_EQ(error.unexpected, std::vector<std::string>{"other"});
   }
-  EXPECT_NO_THROW(TinyModel::from_pretrained(folder, {.allow_missing = {"*.bias"}, .allow_unexpected = {"oth*"}}));
-  EXPECT_THROW(TinyModel::from_pretrained(folder, {.config_overrides = {{"hidden_size", 6}}, .allow_missing = {"*"}, .allow_unexpected = {"*"}}), WeightsError);
-  auto resized = TinyModel::from_pretrained(folder, {.config_overrides = {{"hidden_size", 6}}, .allow_missing = {"*"}, .allow_unexpected = {"*"},
-                                                     .ignore_mismatched_sizes = true, .report = &report});
+  EXPECT_NO_THROW(TinyModel::from_pretrained(
+      folder, {.allow_missing = {"*.bias"}, .allow_unexpected = {"oth*"}}));
+  EXPECT_THROW(TinyModel::from_pretrained(folder, {.config_overrides = {{"hidden_size", 6}},
+                                                   .allow_missing = {"*"},
+                                                   .allow_unexpected = {"*"}}),
+               WeightsError);
+  auto resized = TinyModel::from_pretrained(folder, {.config_overrides = {{"hidden_size", 6}},
+                                                     .allow_missing = {"*"},
+                                                     .allow_unexpected = {"*"},
+                                                     .ignore_mismatched_sizes = true,
+                                                     .report = &report});
   EXPECT_EQ(report.mismatched_keys, std::vector<std::string>{"linear.weight"});
   EXPECT_EQ(resized->linear->weight.size(0), 6);
   fs::remove(folder / "model.safetensors");
-  EXPECT_NE(error_of([&] { TinyModel::from_pretrained(folder); }).find("Error no file named model.safetensors"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              TinyModel::from_pretrained(folder);
+            }).find("Error no file named model.safetensors"),
+            std::string::npos);
 }
 
 TEST_F(Modeling, LoadsDtypesVariantsMappingsAndSubfolders) {
@@ -162,28 +185,40 @@ TEST_F(Modeling, LoadsDtypesVariantsMappingsAndSubfolders) {
   model.to(torch::kBFloat16);
   model.save_pretrained(folder / "sub", {.variant = "bf16"});
   EXPECT_TRUE(fs::exists(folder / "sub/model.bf16.safetensors"));
-  EXPECT_EQ(TinyModel::from_pretrained(folder, {.subfolder = "sub", .variant = "bf16"})->dtype(), torch::kBFloat16);
-  EXPECT_EQ(TinyModel::from_pretrained(folder / "sub", {.variant = "bf16", .dtype = "float32"})->dtype(), torch::kFloat32);
-  EXPECT_THROW(TinyModel::from_pretrained(folder / "sub", {.variant = "bf16", .dtype = "float99"}), ArgumentError);
+  EXPECT_EQ(TinyModel::from_pretrained(folder, {.subfolder = "sub", .variant = "bf16"})->dtype(),
+            torch::kBFloat16);
+  EXPECT_EQ(
+      TinyModel::from_pretrained(folder / "sub", {.variant = "bf16", .dtype = "float32"})->dtype(),
+      torch::kFloat32);
+  EXPECT_THROW(TinyModel::from_pretrained(folder / "sub", {.variant = "bf16", .dtype = "float99"}),
+               ArgumentError);
   EXPECT_THROW(TinyModel::from_pretrained(folder / "sub", {.variant = "../x"}), ArgumentError);
   EXPECT_THROW(TinyModel::from_pretrained(folder, {.subfolder = "../sub"}), ArgumentError);
-  save_file({{"old.w", torch::ones({4, 3})}, {"old.b", torch::ones({4})}}, folder / "sub/model.safetensors");
-  auto mapped = TinyModel::from_pretrained(folder / "sub", {.dtype = "float32", .key_mapping = {{"^old[.]w$", "linear.weight"}, {"^old[.]b$", "linear.bias"}}});
+  save_file({{"old.w", torch::ones({4, 3})}, {"old.b", torch::ones({4})}},
+            folder / "sub/model.safetensors");
+  auto mapped = TinyModel::from_pretrained(
+      folder / "sub",
+      {.dtype = "float32",
+       .key_mapping = {{"^old[.]w$", "linear.weight"}, {"^old[.]b$", "linear.bias"}}});
   EXPECT_EQ(mapped->linear->bias.sum().item<float>(), 4);
-  EXPECT_THROW(TinyModel::from_pretrained(folder / "sub", {.key_mapping = {{"(", ""}}}), ArgumentError);
+  EXPECT_THROW(TinyModel::from_pretrained(folder / "sub", {.key_mapping = {{"(", ""}}}),
+               ArgumentError);
 }
 
 TEST_F(Modeling, ShardsAreCheckedAndStaleOnesRemoved) {
   TinyModel model(TinyConfig{.hidden_size = 100});
   model.save_pretrained(folder, {.max_shard_size = "500"});
   EXPECT_TRUE(fs::exists(folder / "model-00002-of-00002.safetensors"));
-  EXPECT_TRUE(torch::equal(TinyModel::from_pretrained(folder)->linear->weight, model.linear->weight));
+  EXPECT_TRUE(
+      torch::equal(TinyModel::from_pretrained(folder)->linear->weight, model.linear->weight));
   fs::copy(folder, folder.string() + "-2");
-  write_file_atomically(folder.string() + "-2/model.safetensors.index.json", R"({"weight_map": {"linear.weight": "model-00001-of-00002.safetensors"}})");
+  write_file_atomically(folder.string() + "-2/model.safetensors.index.json",
+                        R"({"weight_map": {"linear.weight": "model-00001-of-00002.safetensors"}})");
   EXPECT_THROW(TinyModel::from_pretrained(folder.string() + "-2"), FormatError);
   fs::remove_all(folder.string() + "-2");
   model.save_pretrained(folder);
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2) << "config.json and model.safetensors";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2)
+      << "config.json and model.safetensors";
   model.save_pretrained(folder, {.max_shard_size = "500"});
   EXPECT_FALSE(fs::exists(folder / "model.safetensors"));
 }
@@ -194,7 +229,8 @@ TEST_F(Modeling, AKillWhileSavingLeavesTheOldModelWhole) {
   pid_t child = fork();
   if (child == 0) {
     TinyModel other(TinyConfig{.hidden_size = 2000});
-    other.save_pretrained(folder, {.progress = [](uint64_t, uint64_t) { kill(getpid(), SIGKILL); }});
+    other.save_pretrained(folder,
+                          {.progress = [](uint64_t, uint64_t) { kill(getpid(), SIGKILL); }});
     _exit(0);
   }
   int status = 0;
@@ -216,7 +252,10 @@ TEST_F(Modeling, TrainingChangesNeitherFileNorOtherReaders) {
   saved();
   auto before = read_file(folder / "model.safetensors");
   auto a = TinyModel::from_pretrained(folder), b = TinyModel::from_pretrained(folder);
-  { torch::NoGradGuard guard; a->linear->weight.fill_(9); }
+  {
+    torch::NoGradGuard guard;
+    a->linear->weight.fill_(9);
+  }
   EXPECT_EQ(read_file(folder / "model.safetensors"), before);
   EXPECT_NE(b->linear->weight[0][0].item<float>(), 9);
 }
@@ -227,12 +266,14 @@ TEST_F(Modeling, SavesItsCodeAndLoadsItByFolder) {
   TinyForScoring::register_for_auto_class("AutoModelForScoring");
   TinyModel model(TinyConfig{.hidden_size = 7});
   model.save_pretrained(folder);
-  for (auto* file : {"configuration_tiny.h", "modeling_tiny.h", "layers/head.h", "layers/head.cpp"}) EXPECT_TRUE(fs::exists(folder / file)) << file;
+  for (auto* file : {"configuration_tiny.h", "modeling_tiny.h", "layers/head.h", "layers/head.cpp"})
+    EXPECT_TRUE(fs::exists(folder / file)) << file;
   try {
     AutoModel::from_pretrained(folder);
     ADD_FAILURE();
   } catch (const UntrustedCode& error) {
-    EXPECT_EQ(error.files, (std::vector<std::string>{"configuration_tiny.h", "layers/head.cpp", "layers/head.h", "modeling_tiny.h"}));
+    EXPECT_EQ(error.files, (std::vector<std::string>{"configuration_tiny.h", "layers/head.cpp",
+                                                     "layers/head.h", "modeling_tiny.h"}));
   }
   auto x = torch::ones({2, 3});
   auto any = AutoModel::from_pretrained(folder, {.trust_remote_code = true});
@@ -241,47 +282,71 @@ TEST_F(Modeling, SavesItsCodeAndLoadsItByFolder) {
   EXPECT_EQ(any.config().as<TinyConfig>().hidden_size, 7);
   EXPECT_THROW(any.config().get<int64_t>("nothing"), ArgumentError);
   EXPECT_THROW(any.config().get<std::string>("hidden_size"), ConfigError);
-  EXPECT_THROW(AutoModelForImageClassification::from_pretrained(folder, {.trust_remote_code = true}), NotFoundError);
+  EXPECT_THROW(
+      AutoModelForImageClassification::from_pretrained(folder, {.trust_remote_code = true}),
+      NotFoundError);
   // Saved again from its verified sources, it loads again.
   any->save_pretrained(folder / "again");
   EXPECT_EQ(read_file(folder / "again/layers/head.cpp"), read_file(folder / "layers/head.cpp"));
   EXPECT_NO_THROW(AutoModel::from_pretrained(folder / "again", {.trust_remote_code = true}));
   fs::remove(folder / "modeling_tiny.h");
-  EXPECT_NE(error_of([&] { AutoModel::from_pretrained(folder, {.trust_remote_code = true}); }).find("neither modeling_tiny.h"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              AutoModel::from_pretrained(folder, {.trust_remote_code = true});
+            }).find("neither modeling_tiny.h"),
+            std::string::npos);
 }
 
 TEST_F(Modeling, RegisteredClassesComeFirstAndAreChecked) {
   TiedModel(TiedConfig{}).save_pretrained(folder / "tied");
-  EXPECT_NE(error_of([&] { AutoModel::from_pretrained(folder / "tied"); }).find("register one"), std::string::npos);
+  EXPECT_NE(error_of([&] { AutoModel::from_pretrained(folder / "tied"); }).find("register one"),
+            std::string::npos);
   saved();
-  EXPECT_NE(error_of([&] { AutoConfig::register_<TinyConfig>("other"); }).find("not consistent with the model type you passed (config has tiny"), std::string::npos);
-  EXPECT_NE(error_of([&] { AutoModel::register_<TiedConfig, TinyModel>(); }).find("not consistent with the config class you passed"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              AutoConfig::register_<TinyConfig>("other");
+            }).find("not consistent with the model type you passed (config has tiny"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] {
+              AutoModel::register_<TiedConfig, TinyModel>();
+            }).find("not consistent with the config class you passed"),
+            std::string::npos);
   AutoConfig::register_<TinyConfig>("tiny");
   AutoConfig::register_<TinyConfig>("tiny");
   AutoModel::register_<TinyConfig, TinyModel>();
   EXPECT_EQ(AutoModel::from_pretrained(folder)->model_class().name, "tiny::TinyModel");
-  EXPECT_EQ(AutoConfig::from_pretrained(folder, {.config_overrides = {{"hidden_size", 9}}}).get<int64_t>("hidden_size"), 9);
-  EXPECT_NE(error_of([&] { AutoModel::register_<TinyConfig, TinyForScoring>(); }).find("already used by a Transformers model"), std::string::npos);
+  EXPECT_EQ(AutoConfig::from_pretrained(folder, {.config_overrides = {{"hidden_size", 9}}})
+                .get<int64_t>("hidden_size"),
+            9);
+  EXPECT_NE(error_of([&] {
+              AutoModel::register_<TinyConfig, TinyForScoring>();
+            }).find("already used by a Transformers model"),
+            std::string::npos);
   AutoModel::register_<TinyConfig, TinyForScoring>(true);
-  EXPECT_EQ(AutoModel::from_config(AnyConfig(TinyConfig{}))->model_class().name, "tiny::TinyForScoring");
+  EXPECT_EQ(AutoModel::from_config(AnyConfig(TinyConfig{}))->model_class().name,
+            "tiny::TinyForScoring");
   EXPECT_TRUE(AutoModel::unregister<TinyConfig>());
   EXPECT_TRUE(AutoConfig::unregister("tiny"));
   EXPECT_FALSE(AutoConfig::unregister("tiny"));
-  EXPECT_EQ(error_of([] { TinyModel::register_for_auto_class("AutoFoo"); }), "AutoFoo is not a valid auto class.");
+  EXPECT_EQ(error_of([] { TinyModel::register_for_auto_class("AutoFoo"); }),
+            "AutoFoo is not a valid auto class.");
   EXPECT_THROW(AutoModel::from_pretrained("org/name"), NotFoundError);
 }
 
 TEST_F(Modeling, CodeOfAnOlderApiLevelStillCompiles) {
-  auto config = AutoConfig::from_pretrained(PRETRAINED_TESTS_DIR "/api_level/1", {.trust_remote_code = true});
+  auto config =
+      AutoConfig::from_pretrained(PRETRAINED_TESTS_DIR "/api_level/1", {.trust_remote_code = true});
   auto model = AutoModel::from_config(config);
   EXPECT_EQ(model(torch::ones({1, 2}))["z"].size(1), 3);
 }
 
 TEST_F(Modeling, HostileConfigsAreTypedErrors) {
   fs::create_directories(folder);
-  for (auto* text : {R"({"auto_map_cpp": null})", R"({"auto_map_cpp": {"AutoModel": "/etc/passwd.C"}})", R"({"auto_map_cpp": {"AutoModel": ["a", "b"]}})",
-                     R"({"auto_map_cpp": {"AutoModel\"); system(\"": "m.C"}})", R"({"model_type": []})", R"({"model_type": {"a": 1}})", "[]", "{", "null",
-                     R"({"model_type": "tiny", "model_type": "x"})", R"({"auto_map_cpp": {"AutoModel": "m.C"}})", R"({})", R"({"auto_map": null, "model_type": "zzz"})"}) {
+  for (auto* text :
+       {R"({"auto_map_cpp": null})", R"({"auto_map_cpp": {"AutoModel": "/etc/passwd.C"}})",
+        R"({"auto_map_cpp": {"AutoModel": ["a", "b"]}})",
+        R"({"auto_map_cpp": {"AutoModel\"); system(\"": "m.C"}})", R"({"model_type": []})",
+        R"({"model_type": {"a": 1}})", "[]", "{", "null",
+        R"({"model_type": "tiny", "model_type": "x"})", R"({"auto_map_cpp": {"AutoModel": "m.C"}})",
+        R"({})", R"({"auto_map": null, "model_type": "zzz"})"}) {
     write_file_atomically(folder / "config.json", text);
     EXPECT_THROW(AutoModel::from_pretrained(folder, {.trust_remote_code = true}), Error) << text;
     EXPECT_THROW(AutoConfig::from_pretrained(folder, {.trust_remote_code = true}), Error) << text;

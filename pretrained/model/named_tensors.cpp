@@ -17,7 +17,8 @@ const at::Tensor* NamedTensors::find(const std::string& name) const {
 
 const at::Tensor& NamedTensors::operator[](const std::string& name) const {
   if (auto* tensor = find(name)) return *tensor;
-  throw ArgumentError("there is no tensor '" + printable(name) + "'; there are: " + (empty() ? "none" : names()));
+  throw ArgumentError("there is no tensor '" + printable(name) +
+                      "'; there are: " + (empty() ? "none" : names()));
 }
 
 void NamedTensors::insert(std::string name, at::Tensor tensor) {

@@ -17,7 +17,8 @@ class PRETRAINED_API NamedTensors {
   using Item = std::pair<std::string, at::Tensor>;
 
   NamedTensors() = default;
-  // An undefined tensor is an absent one and is left out. A name that stands twice is an ArgumentError.
+  // An undefined tensor is an absent one and is left out. A name that stands twice is an
+  // ArgumentError.
   NamedTensors(std::initializer_list<Item> items);
 
   // Throws ArgumentError that lists the names there are.

@@ -2,12 +2,17 @@
 
 #include <torch/library.h>
 
-// The key is unused by LibTorch itself and comes before every backend, so that its kernels see the call first.
+// The key is unused by LibTorch itself and comes before every backend, so that its kernels see the
+// call first.
 namespace {
 constexpr auto kKey = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
-at::Tensor& skip_uniform(at::Tensor& self, double, double, std::optional<at::Generator>) { return self; }
-at::Tensor& skip_normal(at::Tensor& self, double, double, std::optional<at::Generator>) { return self; }
+at::Tensor& skip_uniform(at::Tensor& self, double, double, std::optional<at::Generator>) {
+  return self;
+}
+at::Tensor& skip_normal(at::Tensor& self, double, double, std::optional<at::Generator>) {
+  return self;
+}
 }  // namespace
 
 TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {

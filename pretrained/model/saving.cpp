@@ -36,7 +36,8 @@ Code collect_code(const Model& model, const Notice& notice) {
   Code result;
   if (auto* table = find_custom_code(*model_class.config)) {
     result.sources = table->sources;
-    for (auto& [auto_class, reference] : table->references) result.auto_map[auto_class] = reference.text();
+    for (auto& [auto_class, reference] : table->references)
+      result.auto_map[auto_class] = reference.text();
     return result;
   }
   auto shared = registry::shared_classes(*model_class.config);
@@ -51,7 +52,9 @@ Code collect_code(const Model& model, const Notice& notice) {
   code::SourceTree tree = code::collect_sources(files, toolchain(notice));
   for (auto& [auto_class, header] : headers) {
     std::string text = tree.modules.at(header.first) + "." + header.second;
-    code::parse_reference(text, header.first.string());  // a local class or one in an unnamed namespace cannot be named
+    code::parse_reference(
+        text,
+        header.first.string());  // a local class or one in an unnamed namespace cannot be named
     result.auto_map[auto_class] = text;
   }
   result.sources = std::move(tree.sources);
@@ -63,7 +66,8 @@ std::set<std::string> python_files(const Json& auto_map, const fs::path& folder)
   std::set<std::string> found;
   std::vector<std::string> wanted;
   auto want = [&](const Json& value) {
-    if (auto* text = value.get_if<std::string>(); text && text->find("--") == text->npos && text->find('/') == text->npos)
+    if (auto* text = value.get_if<std::string>();
+        text && text->find("--") == text->npos && text->find('/') == text->npos)
       wanted.push_back(text->substr(0, text->find('.')) + ".py");
   };
   if (auto* entries = auto_map.get_if<Json::Object>())
@@ -85,7 +89,8 @@ std::set<std::string> python_files(const Json& auto_map, const fs::path& folder)
   return found;
 }
 
-// A Python author's auto_map stays: the one the config came with, else the one the folder already has.
+// A Python author's auto_map stays: the one the config came with, else the one the folder already
+// has.
 void keep_python(Json::Object& config, const fs::path& folder) {
   if (config.contains("auto_map") || !fs::is_regular_file(folder / "config.json")) return;
   try {
@@ -112,7 +117,8 @@ std::vector<std::unique_ptr<AtomicFile>> stage_code(const Code& code, const fs::
 void Model::save_pretrained(const fs::path& folder, const SavePretrained& options) const {
   check_saved_class();
   if (fs::exists(folder) && !fs::is_directory(folder))
-    throw ArgumentError("Provided path (" + folder.string() + ") should be a directory, not a file");
+    throw ArgumentError("Provided path (" + folder.string() +
+                        ") should be a directory, not a file");
   Code code = collect_code(*this, options.notice);
   std::error_code error;
   fs::create_directories(folder, error);

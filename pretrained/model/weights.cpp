@@ -46,7 +46,8 @@ torch::Dtype torch_dtype(st::Dtype dtype) {
 }
 
 // A tensor on mapped bytes; copied where the file does not align them.
-torch::Tensor view(char* data, at::IntArrayRef shape, at::IntArrayRef strides, st::Dtype dtype, std::shared_ptr<char> mapping) {
+torch::Tensor view(char* data, at::IntArrayRef shape, at::IntArrayRef strides, st::Dtype dtype,
+                   std::shared_ptr<char> mapping) {
   auto options = torch::TensorOptions(torch_dtype(dtype));
   bool aligned = reinterpret_cast<uintptr_t>(data) % std::min<size_t>(st::item_size(dtype), 8) == 0;
   auto tensor = torch::from_blob(data, shape, strides, [mapping](void*) {}, options);
@@ -55,21 +56,25 @@ torch::Tensor view(char* data, at::IntArrayRef shape, at::IntArrayRef strides, s
 
 std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& shape) {
   std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * std::max<int64_t>(shape[i], 1);
+  for (size_t i = shape.size(); i-- > 1;)
+    strides[i - 1] = strides[i] * std::max<int64_t>(shape[i], 1);
   return strides;
 }
 
 void add_safetensors(const st::File& file, NamedTensors& tensors) {
   for (auto& info : file.header().tensors)
-    tensors.insert(info.name, view(file.data(info), info.shape, contiguous_strides(info.shape), info.dtype, file.mapping()));
+    tensors.insert(info.name, view(file.data(info), info.shape, contiguous_strides(info.shape),
+                                   info.dtype, file.mapping()));
 }
 
 void add_pickle(const st::PickleFile& file, NamedTensors& tensors) {
   for (auto& info : file.tensors())
-    tensors.insert(info.name, view(file.data(info), info.shape, info.strides, info.dtype, file.mapping()));
+    tensors.insert(info.name,
+                   view(file.data(info), info.shape, info.strides, info.dtype, file.mapping()));
 }
 
-NamedTensors load_sharded(const fs::path& folder, const std::string& index_name, const Progress& progress) {
+NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
+                          const Progress& progress) {
   std::string source = (folder / index_name).string();
   st::Index index = st::parse_index(read_inside(folder, index_name, 64 << 20), source);
   NamedTensors tensors;
@@ -83,7 +88,8 @@ NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
       size += info.end - info.begin;
     }
     for (auto& info : file.header().tensors)
-      if (auto listed = index.weight_map.find(info.name); listed == index.weight_map.end() || listed->second != name)
+      if (auto listed = index.weight_map.find(info.name);
+          listed == index.weight_map.end() || listed->second != name)
         st::check_index(index, {{name, by_file[name]}}, size, source);  // throws, naming the tensor
     add_safetensors(file, tensors);
     if (progress) progress(++done, files.size());
@@ -94,25 +100,33 @@ NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
 
 [[noreturn]] void throw_no_weights(const fs::path& folder, const std::string& variant) {
   std::string hint;
-  if (!variant.empty() && fs::exists(folder / "model.safetensors")) hint = "; there is model.safetensors, without a variant";
-  throw NotFoundError("Error no file named " + st::weights_name(variant) + ", " + st::index_name(variant) + " or pytorch_model" +
-                      (variant.empty() ? "" : "." + variant) + ".bin found in directory " + folder.string() + hint);
+  if (!variant.empty() && fs::exists(folder / "model.safetensors"))
+    hint = "; there is model.safetensors, without a variant";
+  throw NotFoundError("Error no file named " + st::weights_name(variant) + ", " +
+                      st::index_name(variant) + " or pytorch_model" +
+                      (variant.empty() ? "" : "." + variant) + ".bin found in directory " +
+                      folder.string() + hint);
 }
 
-std::vector<st::TensorData> describe(const NamedTensors& tensors, std::vector<torch::Tensor>& contiguous) {
+std::vector<st::TensorData> describe(const NamedTensors& tensors,
+                                     std::vector<torch::Tensor>& contiguous) {
   std::vector<st::TensorData> data;
   for (auto& [name, tensor] : tensors) {
     const Name* found = nullptr;
     for (auto& known : kDtypes)
       if (known.torch == tensor.scalar_type()) found = &known;
-    if (!found) throw ArgumentError("tensor '" + printable(name) + "': safetensors has no dtype for " + toString(tensor.scalar_type()));
+    if (!found)
+      throw ArgumentError("tensor '" + printable(name) + "': safetensors has no dtype for " +
+                          toString(tensor.scalar_type()));
     contiguous.push_back(tensor.detach().cpu().contiguous());
-    data.push_back({name, found->file, contiguous.back().sizes().vec(), contiguous.back().data_ptr()});
+    data.push_back(
+        {name, found->file, contiguous.back().sizes().vec(), contiguous.back().data_ptr()});
   }
   return data;
 }
 
-// Of several names for one tensor, the first by name is written, as Transformers does for tied weights.
+// Of several names for one tensor, the first by name is written, as Transformers does for tied
+// weights.
 NamedTensors without_ties(const NamedTensors& tensors) {
   std::map<std::tuple<const void*, int64_t>, std::string> kept;
   for (auto& [name, tensor] : tensors) {
@@ -122,7 +136,8 @@ NamedTensors without_ties(const NamedTensors& tensors) {
   }
   NamedTensors unique;
   for (auto& [name, tensor] : tensors)
-    if (tensor.numel() == 0 || kept[{tensor.data_ptr(), tensor.numel()}] == name) unique.insert(name, tensor);
+    if (tensor.numel() == 0 || kept[{tensor.data_ptr(), tensor.numel()}] == name)
+      unique.insert(name, tensor);
   return unique;
 }
 
@@ -131,7 +146,8 @@ NamedTensors without_ties(const NamedTensors& tensors) {
 torch::Dtype parse_dtype(const std::string& name) {
   for (auto& known : kDtypes)
     if (name == known.name) return known.torch;
-  throw ArgumentError("dtype: there is no '" + printable(name, 40) + "'; for example float32, bfloat16, float16");
+  throw ArgumentError("dtype: there is no '" + printable(name, 40) +
+                      "'; for example float32, bfloat16, float16");
 }
 
 std::string dtype_name(torch::Dtype dtype) {
@@ -142,8 +158,10 @@ std::string dtype_name(torch::Dtype dtype) {
 
 NamedTensors load_file(const fs::path& path) {
   NamedTensors tensors;
-  if (path.extension() == ".bin" || path.extension() == ".pt" || path.extension() == ".pth") add_pickle(st::PickleFile(path), tensors);
-  else add_safetensors(st::File(path), tensors);
+  if (path.extension() == ".bin" || path.extension() == ".pt" || path.extension() == ".pth")
+    add_pickle(st::PickleFile(path), tensors);
+  else
+    add_safetensors(st::File(path), tensors);
   return tensors;
 }
 
@@ -155,10 +173,12 @@ void save_file(const NamedTensors& tensors, const fs::path& path) {
   file.commit();
 }
 
-NamedTensors load_folder(const fs::path& folder, const std::string& variant, const Progress& progress) {
+NamedTensors load_folder(const fs::path& folder, const std::string& variant,
+                         const Progress& progress) {
   st::check_variant(variant);
   NamedTensors tensors;
-  std::string single = st::weights_name(variant), bin = "pytorch_model" + (variant.empty() ? "" : "." + variant) + ".bin";
+  std::string single = st::weights_name(variant),
+              bin = "pytorch_model" + (variant.empty() ? "" : "." + variant) + ".bin";
   if (fs::exists(folder / single)) {
     add_safetensors(st::File(open_inside(folder, single), (folder / single).string()), tensors);
   } else if (fs::exists(folder / st::index_name(variant))) {
@@ -178,7 +198,9 @@ struct WeightsWriter::Staged {
   std::vector<std::unique_ptr<AtomicFile>> files;
 };
 
-WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder, const SavePretrained& options) : staged_(new Staged{folder, options.variant, {}}) {
+WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
+                             const SavePretrained& options)
+    : staged_(new Staged{folder, options.variant, {}}) {
   st::check_variant(options.variant);
   std::vector<torch::Tensor> contiguous;
   auto data = describe(without_ties(all), contiguous);
@@ -202,8 +224,11 @@ WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder, co
       index.weight_map[data[place].name] = name;
     }
     staged_->files.push_back(std::make_unique<AtomicFile>(folder / name));
-    auto report = [&](uint64_t done, uint64_t) { options.progress(before + done, uint64_t(total)); };
-    st::write(*staged_->files.back(), part, {{"format", "pt"}}, options.progress ? st::Progress(report) : st::Progress());
+    auto report = [&](uint64_t done, uint64_t) {
+      options.progress(before + done, uint64_t(total));
+    };
+    st::write(*staged_->files.back(), part, {{"format", "pt"}},
+              options.progress ? st::Progress(report) : st::Progress());
     staged_->files.back()->sync();
     before += part_size;
   }
@@ -229,7 +254,8 @@ void WeightsWriter::publish() {
   std::vector<fs::path> stale;
   for (auto& entry : fs::directory_iterator(staged_->folder)) {
     std::string name = entry.path().filename();
-    bool ours = std::regex_match(name, shard) || name == st::index_name(staged_->variant) || name == st::weights_name(staged_->variant);
+    bool ours = std::regex_match(name, shard) || name == st::index_name(staged_->variant) ||
+                name == st::weights_name(staged_->variant);
     if (ours && !fresh.contains(name)) stale.push_back(entry.path());
   }
   for (auto& path : stale) fs::remove(path);

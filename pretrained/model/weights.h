@@ -1,7 +1,8 @@
 #pragma once
-// Weights ↔ files: safetensors (single, sharded, variants) and old pytorch_model.bin into tensors and modules, and back.
-// Reading maps the file and copies nothing: tensors point into the mapping and keep it alive; writing to them changes
-// neither the file nor other readers. Threads: independent files may be read and written at once.
+// Weights ↔ files: safetensors (single, sharded, variants) and old pytorch_model.bin into tensors
+// and modules, and back. Reading maps the file and copies nothing: tensors point into the mapping
+// and keep it alive; writing to them changes neither the file nor other readers. Threads:
+// independent files may be read and written at once.
 
 #include <filesystem>
 #include <string>
@@ -14,16 +15,18 @@ namespace pretrained {
 PRETRAINED_API NamedTensors load_file(const std::filesystem::path& path);
 PRETRAINED_API void save_file(const NamedTensors& tensors, const std::filesystem::path& path);
 
-// All weights of a model's folder, by checkpoint name: model[.variant].safetensors, else its index with every shard, else
-// pytorch_model[.variant].bin. The index is checked against the shards. Throws NotFoundError, FormatError.
-PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder, const std::string& variant,
-                                        const Progress& progress = {});
+// All weights of a model's folder, by checkpoint name: model[.variant].safetensors, else its index
+// with every shard, else pytorch_model[.variant].bin. The index is checked against the shards.
+// Throws NotFoundError, FormatError.
+PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder,
+                                        const std::string& variant, const Progress& progress = {});
 
-// Writes model[.variant].safetensors or its shards and index. The files become visible when all are complete, by
-// publish(); without it nothing is left behind.
+// Writes model[.variant].safetensors or its shards and index. The files become visible when all are
+// complete, by publish(); without it nothing is left behind.
 class PRETRAINED_API WeightsWriter {
  public:
-  WeightsWriter(const NamedTensors& tensors, const std::filesystem::path& folder, const SavePretrained& options);
+  WeightsWriter(const NamedTensors& tensors, const std::filesystem::path& folder,
+                const SavePretrained& options);
   ~WeightsWriter();
   void publish();  // and removes shards and indexes of an earlier save that are no longer used
 

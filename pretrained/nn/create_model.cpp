@@ -33,8 +33,10 @@ std::vector<std::pair<std::string, int64_t>> natural_key(const std::string& text
   for (size_t i = 0; i < text.size();) {
     std::string word;
     int64_t number = 0;
-    while (i < text.size() && !std::isdigit(static_cast<unsigned char>(text[i]))) word += char(std::tolower(text[i++]));
-    while (i < text.size() && std::isdigit(static_cast<unsigned char>(text[i]))) number = number * 10 + (text[i++] - '0');
+    while (i < text.size() && !std::isdigit(static_cast<unsigned char>(text[i])))
+      word += char(std::tolower(text[i++]));
+    while (i < text.size() && std::isdigit(static_cast<unsigned char>(text[i])))
+      number = number * 10 + (text[i++] - '0');
     key.emplace_back(word, number);
   }
   return key;
@@ -46,19 +48,22 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   for (size_t i = 1; i <= a.size(); ++i) {
     size_t diagonal = row[0]++;
     for (size_t j = 1; j <= b.size(); ++j)
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
+      diagonal = std::exchange(
+          row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
   }
   return row.back();
 }
 
 [[noreturn]] void throw_unknown(const std::string& name) {
   std::vector<std::pair<size_t, std::string>> near;
-  for (auto& entry : registry()) near.emplace_back(edit_distance(name.substr(0, 64), entry.name), entry.name);
+  for (auto& entry : registry())
+    near.emplace_back(edit_distance(name.substr(0, 64), entry.name), entry.name);
   std::sort(near.begin(), near.end());
   std::string list;
   for (size_t i = 0; i < 3; ++i) list += (i ? ", " : "") + near[i].second;
-  throw pretrained::NotFoundError("Unknown model (" + pretrained::printable(name) + "); near it: " + list +
-                                  ". timm::list_models() names all; docs/timm.md says what is left out");
+  throw pretrained::NotFoundError(
+      "Unknown model (" + pretrained::printable(name) + "); near it: " + list +
+      ". timm::list_models() names all; docs/timm.md says what is left out");
 }
 
 const Entry& find(const std::string& name, const DefaultConfig** config) {
@@ -93,9 +98,12 @@ DefaultConfig default_config(const std::string& name) {
 ResNet create_model(const std::string& name, const CreateModelOptions& given) {
   ResNetOptions options = model_options(name);
   if (given.pretrained)
-    throw pretrained::NotFoundError("create_model('" + name + "', pretrained): its weights are '" + default_config(name).hf_hub_id +
-                                    "' on the hub, and this version has no hub client: download model.safetensors and load it with "
-                                    "pretrained::load_state_dict(*model, pretrained::load_file(path))");
+    throw pretrained::NotFoundError(
+        "create_model('" + name + "', pretrained): its weights are '" +
+        default_config(name).hf_hub_id +
+        "' on the hub, and this version has no hub client: download model.safetensors and load it "
+        "with "
+        "pretrained::load_state_dict(*model, pretrained::load_file(path))");
   if (given.num_classes) options.num_classes = *given.num_classes;
   if (given.in_chans) options.in_chans = *given.in_chans;
   if (given.output_stride) options.output_stride = *given.output_stride;
@@ -108,13 +116,15 @@ ResNet create_model(const std::string& name, const CreateModelOptions& given) {
 std::vector<std::string> list_models(const std::string& pattern, bool pretrained) {
   std::vector<std::string> names;
   for (auto& entry : registry()) {
-    if (!pretrained) names.push_back(entry.name);
+    if (!pretrained)
+      names.push_back(entry.name);
     else
       for (auto& config : entry.configs)
         if (!config.hf_hub_id.empty()) names.push_back(config.name);
   }
   std::erase_if(names, [&](auto& name) { return !matches(pattern.c_str(), name.c_str()); });
-  std::sort(names.begin(), names.end(), [](auto& a, auto& b) { return natural_key(a) < natural_key(b); });
+  std::sort(names.begin(), names.end(),
+            [](auto& a, auto& b) { return natural_key(a) < natural_key(b); });
   return names;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// timm's registry of ResNets: every model of timm 1.0.31's resnet.py that is made of what timm::ResNet has. Those left
-// out, and why: docs/timm.md. Mirrors timm.create_model and timm.list_models.
+// timm's registry of ResNets: every model of timm 1.0.31's resnet.py that is made of what
+// timm::ResNet has. Those left out, and why: docs/timm.md. Mirrors timm.create_model and
+// timm.list_models.
 
 #include <array>
 #include <optional>
@@ -31,7 +32,8 @@ struct DefaultConfig {
 
 // Python's keyword arguments of create_model. Unset: as the model has it.
 struct CreateModelOptions {
-  bool pretrained = false;  // weights come by name from a hub, which this version cannot do: NotFoundError says how else
+  bool pretrained = false;  // weights come by name from a hub, which this version cannot do:
+                            // NotFoundError says how else
   std::optional<int64_t> num_classes;
   std::optional<int64_t> in_chans;
   std::optional<int64_t> output_stride;
@@ -40,14 +42,16 @@ struct CreateModelOptions {
   double drop_path_rate = 0;
 };
 
-// `name` with or without its tag: "resnet50d", "resnet50d.ra2_in1k". Throws pretrained::NotFoundError with near matches,
-// pretrained::ArgumentError. Random weights, training mode.
+// `name` with or without its tag: "resnet50d", "resnet50d.ra2_in1k". Throws
+// pretrained::NotFoundError with near matches, pretrained::ArgumentError. Random weights, training
+// mode.
 PRETRAINED_API ResNet create_model(const std::string& name, const CreateModelOptions& options = {});
 PRETRAINED_API ResNetOptions model_options(const std::string& name);
 // That of the tag; without one, of the model's first tag.
 PRETRAINED_API DefaultConfig default_config(const std::string& name);
-// Names that match ('*' and '?'), in timm's natural order: resnet18 before resnet101. With `pretrained`, those with tags
-// that have weights.
-PRETRAINED_API std::vector<std::string> list_models(const std::string& pattern = "*", bool pretrained = false);
+// Names that match ('*' and '?'), in timm's natural order: resnet18 before resnet101. With
+// `pretrained`, those with tags that have weights.
+PRETRAINED_API std::vector<std::string> list_models(const std::string& pattern = "*",
+                                                    bool pretrained = false);
 
 }  // namespace timm

@@ -1,10 +1,12 @@
 #pragma once
-// timm's ResNet, exact: the same arithmetic, and parameters and buffers of the same names, order and dtypes, so that
-// checkpoints of timm 1.0.31 load as they are. ResNet, ResNeXt, Wide-ResNet and the c, d, e, s, t stems.
-// Mirrors https://github.com/huggingface/pytorch-image-models/blob/v1.0.31/timm/models/resnet.py
+// timm's ResNet, exact: the same arithmetic, and parameters and buffers of the same names, order
+// and dtypes, so that checkpoints of timm 1.0.31 load as they are. ResNet, ResNeXt, Wide-ResNet and
+// the c, d, e, s, t stems. Mirrors
+// https://github.com/huggingface/pytorch-image-models/blob/v1.0.31/timm/models/resnet.py
 //
-//   timm::ResNet model(timm::ResNetOptions{.layers = {3, 4, 6, 3}, .stem_width = 32, .stem_type = "deep", .avg_down = true});
-//   torch::Tensor logits = model->forward(images);   // [batch, in_chans, height, width] → [batch, num_classes]
+//   timm::ResNet model(timm::ResNetOptions{.layers = {3, 4, 6, 3}, .stem_width = 32, .stem_type =
+//   "deep", .avg_down = true}); torch::Tensor logits = model->forward(images);   // [batch,
+//   in_chans, height, width] → [batch, num_classes]
 //
 // Threads: as LibTorch's modules; forward in eval mode may run on many threads at once.
 
@@ -33,8 +35,9 @@ struct ResNetOptions {
   std::vector<int64_t> layers = {3, 4, 6, 3};
   int64_t num_classes = 1000;  // 0: forward returns pooled features
   int64_t in_chans = 3;
-  int64_t output_stride = 32;       // 8, 16 or 32: later stages dilate instead of striding
-  std::string global_pool = "avg";  // avg, max, avgmax, catavgmax; "" (none) only with num_classes = 0
+  int64_t output_stride = 32;  // 8, 16 or 32: later stages dilate instead of striding
+  std::string global_pool =
+      "avg";  // avg, max, avgmax, catavgmax; "" (none) only with num_classes = 0
   int64_t cardinality = 1;
   int64_t base_width = 64;
   int64_t stem_width = 64;
@@ -44,8 +47,9 @@ struct ResNetOptions {
   int64_t down_kernel_size = 1;
   bool avg_down = false;
   std::vector<int64_t> channels = {64, 128, 256, 512};
-  double drop_rate = 0;       // dropout before the classifier, in training
-  double drop_path_rate = 0;  // stochastic depth of the last block, in training; linear from 0 at the first
+  double drop_rate = 0;  // dropout before the classifier, in training
+  double drop_path_rate =
+      0;  // stochastic depth of the last block, in training; linear from 0 at the first
   bool zero_init_last = true;
 };
 
@@ -101,12 +105,15 @@ class PRETRAINED_API ResNetImpl : public torch::nn::Module {
   explicit ResNetImpl(ResNetOptions options = {});
 
   torch::Tensor forward(torch::Tensor x) { return forward_head(forward_features(x)); }
-  // [batch, in_chans, h, w] → [batch, num_features, h / output_stride, w / output_stride], rounded up.
+  // [batch, in_chans, h, w] → [batch, num_features, h / output_stride, w / output_stride], rounded
+  // up.
   torch::Tensor forward_features(torch::Tensor x);
   // Pooling, dropout and classifier; with pre_logits, without the classifier.
   torch::Tensor forward_head(torch::Tensor x, bool pre_logits = false);
-  // timm's forward_intermediates(intermediates_only=True): 0 is the stem after its activation, 1 … 4 the stages.
-  std::vector<torch::Tensor> forward_intermediates(torch::Tensor x, std::vector<int64_t> indices = {0, 1, 2, 3, 4});
+  // timm's forward_intermediates(intermediates_only=True): 0 is the stem after its activation, 1 …
+  // 4 the stages.
+  std::vector<torch::Tensor> forward_intermediates(torch::Tensor x,
+                                                   std::vector<int64_t> indices = {0, 1, 2, 3, 4});
   // A fresh classifier for other classes; 0 removes it. `global_pool` empty: as it was.
   void reset_classifier(int64_t num_classes, const std::string& global_pool = "");
   // timm's init_weights: Kaiming-normal convolutions; the last norm of each block zero.
@@ -123,7 +130,8 @@ class PRETRAINED_API ResNetImpl : public torch::nn::Module {
 
   ResNetOptions options_;
   int64_t num_features_ = 0;
-  std::vector<std::shared_ptr<torch::nn::Module>> conv1_;   // one convolution, or the layers of a deep stem
+  std::vector<std::shared_ptr<torch::nn::Module>>
+      conv1_;  // one convolution, or the layers of a deep stem
   std::shared_ptr<torch::nn::BatchNorm2dImpl> bn1_;
   std::shared_ptr<torch::nn::Module> maxpool_;  // only where a convolution replaces it
   std::vector<std::vector<std::shared_ptr<ResidualBlock>>> stages_;

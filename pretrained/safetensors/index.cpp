@@ -13,16 +13,21 @@ namespace {
 
 bool is_plain(const std::string& name) {
   if (name.empty() || name == "." || name == ".." || name.size() > 255) return false;
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x80 && (std::isalnum(c) || c == '.' || c == '_' || c == '-'); });
+  return std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return c < 0x80 && (std::isalnum(c) || c == '.' || c == '_' || c == '-');
+  });
 }
 
-std::optional<int64_t> read_count(const Json* metadata, const std::string& key, const std::string& source) {
+std::optional<int64_t> read_count(const Json* metadata, const std::string& key,
+                                  const std::string& source) {
   auto* value = metadata ? metadata->find(key) : nullptr;
   if (!value) return std::nullopt;
   if (auto* count = value->get_if<int64_t>()) return *count;
-  if (auto* number = value->get_if<double>(); number && *number >= 0 && *number < 9e15 && *number == double(int64_t(*number)))
+  if (auto* number = value->get_if<double>();
+      number && *number >= 0 && *number < 9e15 && *number == double(int64_t(*number)))
     return int64_t(*number);
-  throw FormatError(source + ": field 'metadata." + key + "': expected an integer, got " + value->kind());
+  throw FormatError(source + ": field 'metadata." + key + "': expected an integer, got " +
+                    value->kind());
 }
 
 }  // namespace
@@ -37,17 +42,24 @@ Index parse_index(const std::string& text, const std::string& source) {
   Json json = Json::parse(text, source);
   auto* map = json.find("weight_map");
   auto* members = map ? map->get_if<Json::Object>() : nullptr;
-  if (!members) throw FormatError(source + ": field 'weight_map': expected an object of strings, got " + (map ? map->kind() : "nothing"));
+  if (!members)
+    throw FormatError(source + ": field 'weight_map': expected an object of strings, got " +
+                      (map ? map->kind() : "nothing"));
   Index index;
   for (auto& [tensor, file] : *members) {
     auto* name = file.get_if<std::string>();
-    if (!name) throw FormatError(source + ": weight_map of '" + printable(tensor) + "': expected a file name, got " + file.kind());
+    if (!name)
+      throw FormatError(source + ": weight_map of '" + printable(tensor) +
+                        "': expected a file name, got " + file.kind());
     if (!is_plain(*name))
-      throw FormatError(source + ": weight_map of '" + printable(tensor) + "': '" + printable(*name) + "' is not a plain file name");
+      throw FormatError(source + ": weight_map of '" + printable(tensor) + "': '" +
+                        printable(*name) + "' is not a plain file name");
     index.weight_map[tensor] = *name;
   }
-  if (auto* metadata = json.find("metadata"); metadata && !metadata->get_if<Json::Object>() && !metadata->is_null())
-    throw FormatError(source + ": field 'metadata': expected an object, got " + std::string(metadata->kind()));
+  if (auto* metadata = json.find("metadata");
+      metadata && !metadata->get_if<Json::Object>() && !metadata->is_null())
+    throw FormatError(source + ": field 'metadata': expected an object, got " +
+                      std::string(metadata->kind()));
   index.total_size = read_count(json.find("metadata"), "total_size", source);
   index.total_parameters = read_count(json.find("metadata"), "total_parameters", source);
   return index;
@@ -61,21 +73,28 @@ std::string write_index(const Index& index) {
   return Json(Json::Object{{"metadata", metadata}, {"weight_map", map}}).dump() + "\n";
 }
 
-void check_index(const Index& index, const std::map<std::string, std::vector<std::string>>& tensors_by_file, uint64_t total_size,
-                 const std::string& source) {
+void check_index(const Index& index,
+                 const std::map<std::string, std::vector<std::string>>& tensors_by_file,
+                 uint64_t total_size, const std::string& source) {
   std::set<std::string> seen;
   for (auto& [file, tensors] : tensors_by_file)
     for (auto& tensor : tensors) {
       auto listed = index.weight_map.find(tensor);
-      if (listed == index.weight_map.end()) throw FormatError(source + ": '" + printable(tensor) + "' lies in " + file + " but not in weight_map");
+      if (listed == index.weight_map.end())
+        throw FormatError(source + ": '" + printable(tensor) + "' lies in " + file +
+                          " but not in weight_map");
       if (listed->second != file)
-        throw FormatError(source + ": '" + printable(tensor) + "' lies in " + file + ", weight_map says " + printable(listed->second));
+        throw FormatError(source + ": '" + printable(tensor) + "' lies in " + file +
+                          ", weight_map says " + printable(listed->second));
       seen.insert(tensor);
     }
   for (auto& [tensor, file] : index.weight_map)
-    if (!seen.contains(tensor)) throw FormatError(source + ": '" + printable(tensor) + "' is not in " + file + ", where weight_map says it is");
+    if (!seen.contains(tensor))
+      throw FormatError(source + ": '" + printable(tensor) + "' is not in " + file +
+                        ", where weight_map says it is");
   if (index.total_size && uint64_t(*index.total_size) != total_size)
-    throw FormatError(source + ": metadata.total_size is " + std::to_string(*index.total_size) + ", the shards hold " + std::to_string(total_size));
+    throw FormatError(source + ": metadata.total_size is " + std::to_string(*index.total_size) +
+                      ", the shards hold " + std::to_string(total_size));
 }
 
 uint64_t parse_size(const std::string& text) {
@@ -83,20 +102,25 @@ uint64_t parse_size(const std::string& text) {
     const char* name;
     uint64_t factor;
   };
-  constexpr Unit kUnits[] = {{"TIB", 1ull << 40}, {"GIB", 1ull << 30}, {"MIB", 1ull << 20}, {"KIB", 1ull << 10},
-                             {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000},     {"KB", 1000},        {"", 1}};
+  constexpr Unit kUnits[] = {{"TIB", 1ull << 40}, {"GIB", 1ull << 30},   {"MIB", 1ull << 20},
+                             {"KIB", 1ull << 10}, {"TB", 1000000000000}, {"GB", 1000000000},
+                             {"MB", 1000000},     {"KB", 1000},          {"", 1}};
   uint64_t number = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   std::string unit(static_cast<const char*>(end), text.data() + text.size());
   for (char& c : unit) c = char(std::toupper(c));
   for (auto& known : kUnits) {
     uint64_t size = 0;
-    if (error == std::errc() && unit == known.name && !__builtin_mul_overflow(number, known.factor, &size) && size > 0) return size;
+    if (error == std::errc() && unit == known.name &&
+        !__builtin_mul_overflow(number, known.factor, &size) && size > 0)
+      return size;
   }
-  throw ArgumentError("max_shard_size '" + printable(text) + "': expected a number with a unit, as 5GB or 500MiB");
+  throw ArgumentError("max_shard_size '" + printable(text) +
+                      "': expected a number with a unit, as 5GB or 500MiB");
 }
 
-std::vector<std::vector<size_t>> plan_shards(const std::vector<uint64_t>& sizes, uint64_t max_shard_size) {
+std::vector<std::vector<size_t>> plan_shards(const std::vector<uint64_t>& sizes,
+                                             uint64_t max_shard_size) {
   std::vector<std::vector<size_t>> shards;
   std::vector<size_t> current;
   uint64_t filled = 0;
@@ -118,7 +142,8 @@ std::vector<std::vector<size_t>> plan_shards(const std::vector<uint64_t>& sizes,
 }
 
 void check_variant(const std::string& variant) {
-  if (!variant.empty() && !is_plain(variant)) throw ArgumentError("variant '" + printable(variant) + "' cannot be part of a file name");
+  if (!variant.empty() && !is_plain(variant))
+    throw ArgumentError("variant '" + printable(variant) + "' cannot be part of a file name");
 }
 
 std::string weights_name(const std::string& variant, size_t shard, size_t shards) {
@@ -129,7 +154,8 @@ std::string weights_name(const std::string& variant, size_t shard, size_t shards
 }
 
 std::string index_name(const std::string& variant) {
-  return variant.empty() ? "model.safetensors.index.json" : "model.safetensors.index." + variant + ".json";
+  return variant.empty() ? "model.safetensors.index.json"
+                         : "model.safetensors.index." + variant + ".json";
 }
 
 }  // namespace pretrained::safetensors

@@ -1,8 +1,9 @@
 #pragma once
-// Old checkpoints: pytorch_model.bin as torch.save writes it since PyTorch 1.6, a zip of data.pkl and one entry per storage.
-// The pickle is read by a machine that can build containers, numbers, strings and tensors and nothing else: any other
-// global, and any instruction that would call or construct something, is a FormatError naming it. Nothing is ever run.
-// Mirrors torch/_weights_only_unpickler.py. Threads: reentrant; a PickleFile is immutable.
+// Old checkpoints: pytorch_model.bin as torch.save writes it since PyTorch 1.6, a zip of data.pkl
+// and one entry per storage. The pickle is read by a machine that can build containers, numbers,
+// strings and tensors and nothing else: any other global, and any instruction that would call or
+// construct something, is a FormatError naming it. Nothing is ever run. Mirrors
+// torch/_weights_only_unpickler.py. Threads: reentrant; a PickleFile is immutable.
 
 #include <memory>
 #include <string>
@@ -20,7 +21,8 @@ struct PickledTensor {
 };
 
 // The tensors of a state dict, or of its "state_dict" member. `data` is the whole file.
-PRETRAINED_API std::vector<PickledTensor> read_pickle(std::string_view file, const std::string& source);
+PRETRAINED_API std::vector<PickledTensor> read_pickle(std::string_view file,
+                                                      const std::string& source);
 
 class PRETRAINED_API PickleFile {
  public:

@@ -18,22 +18,27 @@ struct DtypeInfo {
   const char* name;
   size_t size;
 };
-constexpr DtypeInfo kDtypes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},   {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
-                                 {"I16", 2},  {"U16", 2}, {"F16", 2},  {"BF16", 2},    {"I32", 4},     {"U32", 4},
-                                 {"F32", 4},  {"C64", 8}, {"F64", 8},  {"I64", 8},     {"U64", 8}};
+constexpr DtypeInfo kDtypes[] = {
+    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
+    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
+    {"F32", 4},  {"C64", 8}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
 static_assert(std::size(kDtypes) == size_t(Dtype::U64) + 1);
 
 constexpr size_t kMaxRank = 64;
 
-// Reads the header's JSON event by event: only the shape that the format has is accepted, anything else stops at once.
+// Reads the header's JSON event by event: only the shape that the format has is accepted, anything
+// else stops at once.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   HeaderReader(const std::string& source, Header& header) : source_(source), header_(header) {}
 
   bool start_object(size_t) override {
-    if (state_ == State::start) state_ = State::top;
-    else if (state_ == State::entry) state_ = name_ == "__metadata__" ? State::metadata : State::tensor;
-    else fail("an object where none belongs");
+    if (state_ == State::start)
+      state_ = State::top;
+    else if (state_ == State::entry)
+      state_ = name_ == "__metadata__" ? State::metadata : State::tensor;
+    else
+      fail("an object where none belongs");
     return true;
   }
   bool end_object() override {
@@ -88,7 +93,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (field_ == "shape") {
       tensor_.shape.assign(numbers_.begin(), numbers_.end());
     } else {
-      if (numbers_.size() != 2) fail("data_offsets must be two numbers, got " + std::to_string(numbers_.size()));
+      if (numbers_.size() != 2)
+        fail("data_offsets must be two numbers, got " + std::to_string(numbers_.size()));
       tensor_.begin = numbers_[0];
       tensor_.end = numbers_[1];
     }
@@ -96,18 +102,25 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
   bool number_unsigned(number_unsigned_t value) override {
     if (state_ != State::list) fail("a number where none belongs");
-    if (value > uint64_t(INT64_MAX)) fail(field_ + " holds " + std::to_string(value) + ", which is too large");
+    if (value > uint64_t(INT64_MAX))
+      fail(field_ + " holds " + std::to_string(value) + ", which is too large");
     if (numbers_.size() == kMaxRank) fail(field_ + " is longer than " + std::to_string(kMaxRank));
     numbers_.push_back(value);
     return true;
   }
-  bool number_integer(number_integer_t value) override { fail("expected a number that is not negative, got " + std::to_string(value)); }
-  bool number_float(number_float_t, const string_t& text) override { fail("expected an integer, got " + printable(text, 40)); }
+  bool number_integer(number_integer_t value) override {
+    fail("expected a number that is not negative, got " + std::to_string(value));
+  }
+  bool number_float(number_float_t, const string_t& text) override {
+    fail("expected an integer, got " + printable(text, 40));
+  }
   bool null() override { fail("null where none belongs"); }
   bool boolean(bool) override { fail("a boolean where none belongs"); }
   bool binary(binary_t&) override { return false; }
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
-    throw FormatError(source_ + ": the header is not valid JSON at byte " + std::to_string(position));
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
+    throw FormatError(source_ + ": the header is not valid JSON at byte " +
+                      std::to_string(position));
   }
 
  private:
@@ -115,7 +128,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   [[noreturn]] void fail(const std::string& what) const { fail_at(name_, what); }
   [[noreturn]] void fail_at(const std::string& name, const std::string& what) const {
-    throw FormatError(source_ + ": " + (name.empty() ? "header" : "tensor '" + printable(name) + "'") + ": " + what);
+    throw FormatError(source_ + ": " +
+                      (name.empty() ? "header" : "tensor '" + printable(name) + "'") + ": " + what);
   }
 
   const std::string& source_;
@@ -133,29 +147,35 @@ uint64_t byte_count(const TensorInfo& tensor, const std::string& source) {
   uint64_t bytes = item_size(tensor.dtype);
   for (auto size : tensor.shape)
     if (__builtin_mul_overflow(bytes, uint64_t(size), &bytes))
-      throw FormatError(source + ": tensor '" + printable(tensor.name) + "': the shape overflows 64 bits");
+      throw FormatError(source + ": tensor '" + printable(tensor.name) +
+                        "': the shape overflows 64 bits");
   return bytes;
 }
 
 void check_cover(Header& header, uint64_t data_size, const std::string& source) {
-  std::sort(header.tensors.begin(), header.tensors.end(),
-            [](auto& a, auto& b) { return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name); });
+  std::sort(header.tensors.begin(), header.tensors.end(), [](auto& a, auto& b) {
+    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+  });
   uint64_t covered = 0;
   for (auto& tensor : header.tensors) {
-    auto fail = [&](const std::string& what) { throw FormatError(source + ": tensor '" + printable(tensor.name) + "': " + what); };
+    auto fail = [&](const std::string& what) {
+      throw FormatError(source + ": tensor '" + printable(tensor.name) + "': " + what);
+    };
     std::string range = std::to_string(tensor.begin) + " … " + std::to_string(tensor.end);
     if (tensor.end < tensor.begin) fail("data_offsets " + range + " run backwards");
     if (tensor.begin != covered)
-      fail("data_offsets " + range + (tensor.begin < covered ? " overlap" : " leave a hole after") + " the tensor before, which ends at " +
-           std::to_string(covered));
+      fail("data_offsets " + range + (tensor.begin < covered ? " overlap" : " leave a hole after") +
+           " the tensor before, which ends at " + std::to_string(covered));
     if (uint64_t bytes = byte_count(tensor, source); tensor.end - tensor.begin != bytes)
-      fail("shape and dtype need " + std::to_string(bytes) + " bytes, data_offsets " + range + " hold " +
-           std::to_string(tensor.end - tensor.begin));
+      fail("shape and dtype need " + std::to_string(bytes) + " bytes, data_offsets " + range +
+           " hold " + std::to_string(tensor.end - tensor.begin));
     covered = tensor.end;
   }
   if (covered != data_size)
-    throw FormatError(source + ": the tensors end at byte " + std::to_string(covered) + " of the data, the file has " +
-                      std::to_string(data_size) + (covered > data_size ? ": it is truncated" : ": bytes follow that belong to no tensor"));
+    throw FormatError(
+        source + ": the tensors end at byte " + std::to_string(covered) +
+        " of the data, the file has " + std::to_string(data_size) +
+        (covered > data_size ? ": it is truncated" : ": bytes follow that belong to no tensor"));
 }
 
 void append_json_string(const std::string& text, std::string& out) {
@@ -170,16 +190,20 @@ size_t item_size(Dtype dtype) { return kDtypes[size_t(dtype)].size; }
 
 Header parse_header(std::string_view start, uint64_t file_size, const std::string& source) {
   uint64_t length = 0;
-  if (file_size < 8 || start.size() < 8) throw FormatError(source + ": " + std::to_string(file_size) + " bytes, too short for a safetensors file");
+  if (file_size < 8 || start.size() < 8)
+    throw FormatError(source + ": " + std::to_string(file_size) +
+                      " bytes, too short for a safetensors file");
   for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(start[size_t(i)]);
   if (length > kMaxHeader)
-    throw FormatError(source + ": a header of " + std::to_string(length) + " bytes, at most " + std::to_string(kMaxHeader) +
-                      " are read (is it a safetensors file?)");
+    throw FormatError(source + ": a header of " + std::to_string(length) + " bytes, at most " +
+                      std::to_string(kMaxHeader) + " are read (is it a safetensors file?)");
   if (length > file_size - 8 || length > start.size() - 8)
-    throw FormatError(source + ": the header says " + std::to_string(length) + " bytes, the file has " + std::to_string(file_size - 8) +
+    throw FormatError(source + ": the header says " + std::to_string(length) +
+                      " bytes, the file has " + std::to_string(file_size - 8) +
                       " after its first 8: it is truncated");
   std::string_view text = start.substr(8, length);
-  if (text.empty() || text[0] != '{') throw FormatError(source + ": the header does not start with '{'");
+  if (text.empty() || text[0] != '{')
+    throw FormatError(source + ": the header does not start with '{'");
   Header header;
   header.data_begin = 8 + length;
   HeaderReader reader(source, header);
@@ -188,13 +212,15 @@ Header parse_header(std::string_view start, uint64_t file_size, const std::strin
   return header;
 }
 
-std::shared_ptr<char> map_file(const FileDescriptor& file, const std::string& name, uint64_t& size) {
+std::shared_ptr<char> map_file(const FileDescriptor& file, const std::string& name,
+                               uint64_t& size) {
   struct stat status;
   if (fstat(file.get(), &status) != 0) throw IoError(name + ": " + std::strerror(errno));
   if (!S_ISREG(status.st_mode)) throw FormatError(name + ": not a regular file");
   size = uint64_t(status.st_size);
   if (size == 0) throw FormatError(name + ": the file is empty");
-  void* address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
+  void* address =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
   if (address == MAP_FAILED) throw IoError(name + ": " + std::strerror(errno));
   return {static_cast<char*>(address), [size](char* start) { munmap(start, size); }};
 }
@@ -220,7 +246,8 @@ const TensorInfo* File::find(const std::string& name) const {
 
 uint64_t TensorData::size() const { return byte_count({name, dtype, shape, 0, 0}, "safetensors"); }
 
-Plan plan(const std::vector<TensorData>& tensors, const std::map<std::string, std::string>& metadata) {
+Plan plan(const std::vector<TensorData>& tensors,
+          const std::map<std::string, std::string>& metadata) {
   Plan plan;
   plan.order.resize(tensors.size());
   std::iota(plan.order.begin(), plan.order.end(), size_t(0));
@@ -243,12 +270,15 @@ Plan plan(const std::vector<TensorData>& tensors, const std::map<std::string, st
   std::unordered_set<std::string> names;
   for (size_t i : plan.order) {
     auto& tensor = tensors[i];
-    if (!names.insert(tensor.name).second) throw FormatError("safetensors: the tensor '" + printable(tensor.name) + "' is given twice");
-    if (tensor.name == "__metadata__") throw FormatError("safetensors: no tensor may be called __metadata__");
+    if (!names.insert(tensor.name).second)
+      throw FormatError("safetensors: the tensor '" + printable(tensor.name) + "' is given twice");
+    if (tensor.name == "__metadata__")
+      throw FormatError("safetensors: no tensor may be called __metadata__");
     if (json.back() != '{') json += ',';
     append_json_string(tensor.name, json);
     json += std::string(":{\"dtype\":\"") + dtype_name(tensor.dtype) + "\",\"shape\":[";
-    for (size_t d = 0; d < tensor.shape.size(); ++d) json += (d ? "," : "") + std::to_string(tensor.shape[d]);
+    for (size_t d = 0; d < tensor.shape.size(); ++d)
+      json += (d ? "," : "") + std::to_string(tensor.shape[d]);
     uint64_t end = offset + tensor.size();
     json += "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(end) + "]}";
     offset = end;
@@ -260,8 +290,8 @@ Plan plan(const std::vector<TensorData>& tensors, const std::map<std::string, st
   return plan;
 }
 
-void write(AtomicFile& file, const std::vector<TensorData>& tensors, const std::map<std::string, std::string>& metadata,
-           const Progress& progress) {
+void write(AtomicFile& file, const std::vector<TensorData>& tensors,
+           const std::map<std::string, std::string>& metadata, const Progress& progress) {
   Plan layout = plan(tensors, metadata);
   uint64_t done = 0, total = 0;
   for (auto& tensor : tensors) total += tensor.size();

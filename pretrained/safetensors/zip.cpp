@@ -5,19 +5,24 @@
 namespace pretrained::safetensors {
 namespace {
 
-constexpr uint32_t kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator64 = 0x07064b50, kCentral = 0x02014b50, kLocal = 0x04034b50;
+constexpr uint32_t kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator64 = 0x07064b50,
+                   kCentral = 0x02014b50, kLocal = 0x04034b50;
 
 class Bytes {
  public:
   Bytes(std::string_view bytes, const std::string& source) : bytes_(bytes), source_(source) {}
-  [[noreturn]] void fail(const std::string& what) const { throw FormatError(source_ + ": not a PyTorch zip file: " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FormatError(source_ + ": not a PyTorch zip file: " + what);
+  }
   void check(uint64_t at, uint64_t size) const {
-    if (at > bytes_.size() || size > bytes_.size() - at) fail("it is truncated or lies about its parts");
+    if (at > bytes_.size() || size > bytes_.size() - at)
+      fail("it is truncated or lies about its parts");
   }
   uint64_t number(uint64_t at, int size) const {
     check(at, uint64_t(size));
     uint64_t value = 0;
-    for (int i = size - 1; i >= 0; --i) value = value << 8 | static_cast<unsigned char>(bytes_[at + uint64_t(i)]);
+    for (int i = size - 1; i >= 0; --i)
+      value = value << 8 | static_cast<unsigned char>(bytes_[at + uint64_t(i)]);
     return value;
   }
   std::string text(uint64_t at, uint64_t size) const {
@@ -37,7 +42,8 @@ struct Directory {
 
 Directory find_directory(const Bytes& zip) {
   constexpr uint64_t kTail = 22, kComment = 65535;
-  if (zip.size() < kTail) zip.fail("too short (files older than PyTorch 1.6: load and save them again with a newer one)");
+  if (zip.size() < kTail)
+    zip.fail("too short (files older than PyTorch 1.6: load and save them again with a newer one)");
   for (uint64_t back = kTail; back <= std::min(zip.size(), kTail + kComment); ++back) {
     uint64_t at = zip.size() - back;
     if (zip.number(at, 4) != kEnd) continue;
@@ -50,11 +56,15 @@ Directory find_directory(const Bytes& zip) {
     }
     return directory;
   }
-  zip.fail("it has no central directory (files older than PyTorch 1.6: load and save them again with a newer one)");
+  zip.fail(
+      "it has no central directory (files older than PyTorch 1.6: load and save them again with a "
+      "newer one)");
 }
 
-// The 64-bit values of the extra field stand for those that are 0xFFFFFFFF, in this order: size, packed size, offset.
-void apply_zip64(const Bytes& zip, uint64_t extra, uint64_t length, uint64_t& size, uint64_t& packed, uint64_t& offset) {
+// The 64-bit values of the extra field stand for those that are 0xFFFFFFFF, in this order: size,
+// packed size, offset.
+void apply_zip64(const Bytes& zip, uint64_t extra, uint64_t length, uint64_t& size,
+                 uint64_t& packed, uint64_t& offset) {
   for (uint64_t at = extra, end = extra + length; at + 4 <= end;) {
     uint64_t id = zip.number(at, 2), count = zip.number(at + 2, 2), value = at + 4;
     if (id == 1)
@@ -78,17 +88,22 @@ std::map<std::string, ZipEntry> read_zip(std::string_view archive, const std::st
   for (uint64_t i = 0; i < directory.count; ++i) {
     zip.check(at, 46);
     if (zip.number(at, 4) != kCentral) zip.fail("its directory is damaged");
-    uint64_t flags = zip.number(at + 8, 2), method = zip.number(at + 10, 2), packed = zip.number(at + 20, 4), size = zip.number(at + 24, 4);
-    uint64_t name_size = zip.number(at + 28, 2), extra_size = zip.number(at + 30, 2), comment = zip.number(at + 32, 2);
+    uint64_t flags = zip.number(at + 8, 2), method = zip.number(at + 10, 2),
+             packed = zip.number(at + 20, 4), size = zip.number(at + 24, 4);
+    uint64_t name_size = zip.number(at + 28, 2), extra_size = zip.number(at + 30, 2),
+             comment = zip.number(at + 32, 2);
     uint64_t offset = zip.number(at + 42, 4);
     std::string name = zip.text(at + 46, name_size);
     zip.check(at + 46 + name_size, extra_size);
     apply_zip64(zip, at + 46 + name_size, extra_size, size, packed, offset);
-    if (method != 0 || packed != size || (flags & 1)) zip.fail("the entry '" + printable(name) + "' is compressed or encrypted");
-    if (zip.number(offset, 4) != kLocal) zip.fail("the entry '" + printable(name) + "' is not where the directory says");
+    if (method != 0 || packed != size || (flags & 1))
+      zip.fail("the entry '" + printable(name) + "' is compressed or encrypted");
+    if (zip.number(offset, 4) != kLocal)
+      zip.fail("the entry '" + printable(name) + "' is not where the directory says");
     ZipEntry entry{offset + 30 + zip.number(offset + 26, 2) + zip.number(offset + 28, 2), size};
     zip.check(entry.begin, entry.size);
-    if (!entries.emplace(name, entry).second) zip.fail("the entry '" + printable(name) + "' stands twice");
+    if (!entries.emplace(name, entry).second)
+      zip.fail("the entry '" + printable(name) + "' stands twice");
     at += 46 + name_size + extra_size + comment;
   }
   return entries;

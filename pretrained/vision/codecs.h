@@ -1,5 +1,6 @@
 #pragma once
-// One function per format, for image.cpp. `orientation` becomes the EXIF orientation where the file has one.
+// One function per format, for image.cpp. `orientation` becomes the EXIF orientation where the file
+// has one.
 
 #include <string>
 #include <string_view>

@@ -15,10 +15,13 @@ constexpr int kMaxEdge = 16384;
 class Fields {
  public:
   Fields(const Json& json, std::string source) : json_(json), source_(std::move(source)) {
-    if (!json.get_if<Json::Object>()) throw ConfigError(source_ + ": expected an object, got " + json.kind());
+    if (!json.get_if<Json::Object>())
+      throw ConfigError(source_ + ": expected an object, got " + json.kind());
   }
-  [[noreturn]] void fail(const std::string& field, const std::string& expected, const Json& found) const {
-    throw ConfigError(source_ + ": field '" + field + "': expected " + expected + ", got " + found.kind());
+  [[noreturn]] void fail(const std::string& field, const std::string& expected,
+                         const Json& found) const {
+    throw ConfigError(source_ + ": field '" + field + "': expected " + expected + ", got " +
+                      found.kind());
   }
   const Json* find(const std::string& field) const {
     auto* found = json_.find(field);
@@ -39,7 +42,8 @@ class Fields {
     auto* integer = value.get_if<int64_t>();
     if (!integer) fail(field, "an integer", value);
     if (*integer < 1 || *integer > kMaxEdge)
-      throw ConfigError(source_ + ": field '" + field + "': " + std::to_string(*integer) + " is not in 1 … " + std::to_string(kMaxEdge));
+      throw ConfigError(source_ + ": field '" + field + "': " + std::to_string(*integer) +
+                        " is not in 1 … " + std::to_string(kMaxEdge));
     return int(*integer);
   }
   void three(const std::string& field, std::array<double, 3>& values) const {
@@ -64,22 +68,35 @@ class Fields {
 
 Interpolation pil_filter(const Fields& fields, int64_t resample) {
   switch (resample) {
-    case 1: return Interpolation::lanczos;
-    case 2: return Interpolation::bilinear;
-    case 3: return Interpolation::bicubic;
-    case 4: return Interpolation::box;
-    case 5: return Interpolation::hamming;
-    default: throw ConfigError(fields.source() + ": field 'resample': " + std::to_string(resample) + " is not one of 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box), 5 (Hamming)");
+    case 1:
+      return Interpolation::lanczos;
+    case 2:
+      return Interpolation::bilinear;
+    case 3:
+      return Interpolation::bicubic;
+    case 4:
+      return Interpolation::box;
+    case 5:
+      return Interpolation::hamming;
+    default:
+      throw ConfigError(
+          fields.source() + ": field 'resample': " + std::to_string(resample) +
+          " is not one of 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box), 5 (Hamming)");
   }
 }
 
 int pil_number(Interpolation interpolation) {
   switch (interpolation) {
-    case Interpolation::lanczos: return 1;
-    case Interpolation::bilinear: return 2;
-    case Interpolation::bicubic: return 3;
-    case Interpolation::box: return 4;
-    default: return 5;
+    case Interpolation::lanczos:
+      return 1;
+    case Interpolation::bilinear:
+      return 2;
+    case Interpolation::bicubic:
+      return 3;
+    case Interpolation::box:
+      return 4;
+    default:
+      return 5;
   }
 }
 
@@ -89,7 +106,8 @@ Interpolation named_filter(const Fields& fields, const std::string& name) {
   if (name == "lanczos") return Interpolation::lanczos;
   if (name == "box") return Interpolation::box;
   if (name == "hamming") return Interpolation::hamming;
-  throw ConfigError(fields.source() + ": field 'interpolation': unknown '" + printable(name, 40) + "'");
+  throw ConfigError(fields.source() + ": field 'interpolation': unknown '" + printable(name, 40) +
+                    "'");
 }
 
 // A window of the image; what lies outside is black.
@@ -99,7 +117,8 @@ Image crop(const Image& image, int top, int left, int height, int width) {
   for (int y = 0; y < height && first < last; ++y) {
     if (y + top < 0 || y + top >= image.height) continue;
     auto from = image.pixels.begin() + (std::ptrdiff_t(y + top) * image.width + left + first) * 3;
-    std::copy(from, from + std::ptrdiff_t(last - first) * 3, out.pixels.begin() + (std::ptrdiff_t(y) * width + first) * 3);
+    std::copy(from, from + std::ptrdiff_t(last - first) * 3,
+              out.pixels.begin() + (std::ptrdiff_t(y) * width + first) * 3);
   }
   return out;
 }
@@ -110,11 +129,13 @@ int round_half_even(double value) { return int(std::nearbyint(value)); }
 // torchvision's center_crop: pads a picture that is smaller first, then cuts.
 Image cut_center(Image image, int height, int width) {
   if (width > image.width || height > image.height) {
-    int left = width > image.width ? (width - image.width) / 2 : 0, top = height > image.height ? (height - image.height) / 2 : 0;
+    int left = width > image.width ? (width - image.width) / 2 : 0,
+        top = height > image.height ? (height - image.height) / 2 : 0;
     image = crop(image, -top, -left, std::max(height, image.height), std::max(width, image.width));
     if (width == image.width && height == image.height) return image;
   }
-  return crop(image, round_half_even((image.height - height) / 2.0), round_half_even((image.width - width) / 2.0), height, width);
+  return crop(image, round_half_even((image.height - height) / 2.0),
+              round_half_even((image.width - width) / 2.0), height, width);
 }
 
 }  // namespace
@@ -144,7 +165,8 @@ ImageProcessor ImageProcessor::from_json(const Json& json, const std::string& so
   p.do_resize = fields.flag("do_resize", true);
   p.do_rescale = fields.flag("do_rescale", true);
   p.do_normalize = fields.flag("do_normalize", true);
-  if (auto* factor = fields.find("rescale_factor")) p.rescale_factor = fields.number("rescale_factor", *factor);
+  if (auto* factor = fields.find("rescale_factor"))
+    p.rescale_factor = fields.number("rescale_factor", *factor);
   if (auto* resample = fields.find("resample")) {
     auto* filter = resample->get_if<int64_t>();
     if (!filter) fields.fail("resample", "an integer", *resample);
@@ -153,22 +175,32 @@ ImageProcessor ImageProcessor::from_json(const Json& json, const std::string& so
   fields.three("image_mean", p.mean);
   fields.three("image_std", p.std);
   if (auto* size = fields.find("size")) {
-    auto *edge = size->find("shortest_edge"), *height = size->find("height"), *width = size->find("width");
-    if (edge) p.resize_shortest_edge(fields.edge("size.shortest_edge", *edge));
-    else if (height && width) p.resize_to(fields.edge("size.height", *height), fields.edge("size.width", *width));
-    else if (size->get_if<int64_t>()) p.resize_to(fields.edge("size", *size), fields.edge("size", *size));
-    else fields.fail("size", "an integer, shortest_edge, or height and width", *size);
+    auto *edge = size->find("shortest_edge"), *height = size->find("height"),
+         *width = size->find("width");
+    if (edge)
+      p.resize_shortest_edge(fields.edge("size.shortest_edge", *edge));
+    else if (height && width)
+      p.resize_to(fields.edge("size.height", *height), fields.edge("size.width", *width));
+    else if (size->get_if<int64_t>())
+      p.resize_to(fields.edge("size", *size), fields.edge("size", *size));
+    else
+      fields.fail("size", "an integer, shortest_edge, or height and width", *size);
   }
   if (auto* size = fields.find("crop_size"); size && fields.flag("do_center_crop", true)) {
     auto *height = size->find("height"), *width = size->find("width");
-    if (height && width) p.center_crop(fields.edge("crop_size.height", *height), fields.edge("crop_size.width", *width));
-    else p.center_crop(fields.edge("crop_size", *size), fields.edge("crop_size", *size));
+    if (height && width)
+      p.center_crop(fields.edge("crop_size.height", *height),
+                    fields.edge("crop_size.width", *width));
+    else
+      p.center_crop(fields.edge("crop_size", *size), fields.edge("crop_size", *size));
   }
   // ConvNeXt's rule: below 384 pixels, scale to size / crop_pct and cut the middle.
   if (auto* pct = fields.find("crop_pct"); pct && p.shortest_edge_ > 0 && p.shortest_edge_ < 384) {
     int edge = p.shortest_edge_;
     double part = fields.number("crop_pct", *pct);
-    if (!(part > 0.05 && part <= 1)) throw ConfigError(source + ": field 'crop_pct': " + python_repr(part) + " is not in (0.05, 1]");
+    if (!(part > 0.05 && part <= 1))
+      throw ConfigError(source + ": field 'crop_pct': " + python_repr(part) +
+                        " is not in (0.05, 1]");
     p.resize_shortest_edge(int(edge / part)).center_crop(edge, edge);
   }
   return p;
@@ -187,36 +219,62 @@ ImageProcessor ImageProcessor::from_timm(const Json& json, const std::string& so
     height = fields.edge("input_size", (*items)[1]);
     width = fields.edge("input_size", (*items)[2]);
   }
-  double part = fields.find("crop_pct") ? fields.number("crop_pct", *fields.find("crop_pct")) : 0.875;
-  if (!(part > 0.05 && part <= 2)) throw ConfigError(source + ": field 'crop_pct': " + python_repr(part) + " is not in (0.05, 2]");
+  double part =
+      fields.find("crop_pct") ? fields.number("crop_pct", *fields.find("crop_pct")) : 0.875;
+  if (!(part > 0.05 && part <= 2))
+    throw ConfigError(source + ": field 'crop_pct': " + python_repr(part) + " is not in (0.05, 2]");
   std::string mode = fields.text("crop_mode", "center");
   int scaled_height = int(std::floor(height / part)), scaled_width = int(std::floor(width / part));
-  if (mode == "squash") p.resize_to(scaled_height, scaled_width);
-  else if (mode != "center") throw ConfigError(source + ": field 'crop_mode': '" + printable(mode, 40) + "' is not 'center' or 'squash'");
-  else if (height == width) p.resize_shortest_edge(scaled_height);
-  else throw ConfigError(source + ": field 'input_size': centre crops of pictures that are not square are not supported");
+  if (mode == "squash")
+    p.resize_to(scaled_height, scaled_width);
+  else if (mode != "center")
+    throw ConfigError(source + ": field 'crop_mode': '" + printable(mode, 40) +
+                      "' is not 'center' or 'squash'");
+  else if (height == width)
+    p.resize_shortest_edge(scaled_height);
+  else
+    throw ConfigError(
+        source +
+        ": field 'input_size': centre crops of pictures that are not square are not supported");
   return p.center_crop(height, width);
 }
 
 ImageProcessor ImageProcessor::from_pretrained(const fs::path& folder) {
   fs::path file = folder / "preprocessor_config.json";
-  if (fs::exists(file)) return from_json(Json::parse(read_inside(folder, "preprocessor_config.json"), file.string()), "preprocessor_config.json");
+  if (fs::exists(file))
+    return from_json(Json::parse(read_inside(folder, "preprocessor_config.json"), file.string()),
+                     "preprocessor_config.json");
   if (fs::exists(folder / "config.json")) {
-    Json config = Json::parse(read_inside(folder, "config.json"), (folder / "config.json").string());
-    if (auto* cfg = config.find("pretrained_cfg")) return from_timm(*cfg, "config.json: pretrained_cfg");
+    Json config =
+        Json::parse(read_inside(folder, "config.json"), (folder / "config.json").string());
+    if (auto* cfg = config.find("pretrained_cfg"))
+      return from_timm(*cfg, "config.json: pretrained_cfg");
   }
-  throw NotFoundError(folder.string() + ": no preprocessor_config.json, nor pretrained_cfg in config.json: how the model's images are prepared is unknown");
+  throw NotFoundError(folder.string() +
+                      ": no preprocessor_config.json, nor pretrained_cfg in config.json: how the "
+                      "model's images are prepared is unknown");
 }
 
 void ImageProcessor::save_pretrained(const fs::path& folder) const {
-  auto three = [](const std::array<double, 3>& values) { return Json::Array{values[0], values[1], values[2]}; };
-  Json::Object json{{"do_resize", do_resize}, {"do_center_crop", do_center_crop}, {"do_rescale", do_rescale},
-                    {"do_normalize", do_normalize}, {"do_convert_rgb", true}, {"rescale_factor", rescale_factor},
-                    {"image_mean", three(mean)}, {"image_std", three(std)}, {"resample", pil_number(interpolation)},
+  auto three = [](const std::array<double, 3>& values) {
+    return Json::Array{values[0], values[1], values[2]};
+  };
+  Json::Object json{{"do_resize", do_resize},
+                    {"do_center_crop", do_center_crop},
+                    {"do_rescale", do_rescale},
+                    {"do_normalize", do_normalize},
+                    {"do_convert_rgb", true},
+                    {"rescale_factor", rescale_factor},
+                    {"image_mean", three(mean)},
+                    {"image_std", three(std)},
+                    {"resample", pil_number(interpolation)},
                     {"image_processor_type", "BitImageProcessor"}};
-  if (shortest_edge_ > 0) json["size"] = Json::Object{{"shortest_edge", shortest_edge_}};
-  else json["size"] = Json::Object{{"height", height_}, {"width", width_}};
-  if (do_center_crop) json["crop_size"] = Json::Object{{"height", crop_height_}, {"width", crop_width_}};
+  if (shortest_edge_ > 0)
+    json["size"] = Json::Object{{"shortest_edge", shortest_edge_}};
+  else
+    json["size"] = Json::Object{{"height", height_}, {"width", width_}};
+  if (do_center_crop)
+    json["crop_size"] = Json::Object{{"height", crop_height_}, {"width", crop_width_}};
   fs::create_directories(folder);
   write_file_atomically(folder / "preprocessor_config.json", Json(json).dump() + "\n");
 }
@@ -224,7 +282,9 @@ void ImageProcessor::save_pretrained(const fs::path& folder) const {
 std::pair<int64_t, int64_t> ImageProcessor::output_size() const {
   if (do_center_crop) return {crop_height_, crop_width_};
   if (do_resize && shortest_edge_ == 0) return {height_, width_};
-  throw ConfigError("preprocessor_config.json: the size of the result depends on the picture: it needs crop_size, or size with height and width");
+  throw ConfigError(
+      "preprocessor_config.json: the size of the result depends on the picture: it needs "
+      "crop_size, or size with height and width");
 }
 
 Image ImageProcessor::resized(const Image& image) const {
@@ -237,14 +297,18 @@ Image ImageProcessor::resized(const Image& image) const {
     height = wide ? shortest_edge_ : scaled;
   }
   if (width < 1 || height < 1 || width > 65535 || height > 65535 || width * height > 178'956'970)
-    throw FormatError("an image of " + std::to_string(image.width) + " × " + std::to_string(image.height) + " would be scaled to " +
+    throw FormatError("an image of " + std::to_string(image.width) + " × " +
+                      std::to_string(image.height) + " would be scaled to " +
                       std::to_string(width) + " × " + std::to_string(height));
   if (width == image.width && height == image.height) return image;
-  return {int(width), int(height), 3, resize(image.pixels, image.width, image.height, 3, int(width), int(height), interpolation)};
+  return {
+      int(width), int(height), 3,
+      resize(image.pixels, image.width, image.height, 3, int(width), int(height), interpolation)};
 }
 
 Image ImageProcessor::preprocess_image(const Image& image) const {
-  if (image.channels != 3 || image.width < 1 || image.height < 1 || image.pixels.size() != size_t(image.width) * size_t(image.height) * 3)
+  if (image.channels != 3 || image.width < 1 || image.height < 1 ||
+      image.pixels.size() != size_t(image.width) * size_t(image.height) * 3)
     throw ArgumentError("an image of 3 channels is needed");
   Image result = do_resize ? resized(image) : image;
   return do_center_crop ? cut_center(std::move(result), crop_height_, crop_width_) : result;

@@ -1,8 +1,9 @@
 #pragma once
-// From a picture to a model's input: resize, centre crop, rescale, normalise. The numbers are those of timm's evaluation
-// transform (torchvision on PIL images): the 8-bit picture is equal bit for bit, the floats to the last digit of float32.
-// Parameters come from preprocessor_config.json (Transformers) or `pretrained_cfg` of a timm config.json.
-// Threads: an ImageProcessor is plain data; const calls may run at once.
+// From a picture to a model's input: resize, centre crop, rescale, normalise. The numbers are those
+// of timm's evaluation transform (torchvision on PIL images): the 8-bit picture is equal bit for
+// bit, the floats to the last digit of float32. Parameters come from preprocessor_config.json
+// (Transformers) or `pretrained_cfg` of a timm config.json. Threads: an ImageProcessor is plain
+// data; const calls may run at once.
 
 #include <array>
 #include <filesystem>
@@ -35,7 +36,8 @@ class PRETRAINED_API ImageProcessor {
   Image preprocess_image(const Image& image) const;
   // [3, height, width] in float32.
   std::vector<float> preprocess(const Image& image) const;
-  // The size of the result. ConfigError where it depends on the picture: such a processor cannot make batches.
+  // The size of the result. ConfigError where it depends on the picture: such a processor cannot
+  // make batches.
   int64_t output_height() const { return output_size().first; }
   int64_t output_width() const { return output_size().second; }
 
@@ -48,7 +50,7 @@ class PRETRAINED_API ImageProcessor {
   std::pair<int64_t, int64_t> output_size() const;
   Image resized(const Image& image) const;
 
-  int shortest_edge_ = 224;       // 0: height_ and width_ say the size
+  int shortest_edge_ = 224;  // 0: height_ and width_ say the size
   int height_ = 0, width_ = 0;
   int crop_height_ = 0, crop_width_ = 0;
 };

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include <jpeglib.h>
+
 #include <jerror.h>
 
 #include "pretrained/base/error.h"
@@ -39,7 +40,8 @@ void find_orientation(const jpeg_decompress_struct& info, int& orientation) {
 }
 
 // Only plain data lives in this frame: an error jumps out of it.
-bool decode(std::string_view bytes, jpeg_decompress_struct& info, ErrorHandler& handler, Image& image, int& orientation, bool& too_large) {
+bool decode(std::string_view bytes, jpeg_decompress_struct& info, ErrorHandler& handler,
+            Image& image, int& orientation, bool& too_large) {
   if (setjmp(handler.jump)) return false;
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
@@ -49,14 +51,17 @@ bool decode(std::string_view bytes, jpeg_decompress_struct& info, ErrorHandler& 
   too_large = uint64_t(info.image_width) * info.image_height > 178'956'970;
   if (too_large) return true;
   bool four = info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK;
-  info.out_color_space = four ? JCS_CMYK : info.jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE : JCS_RGB;
+  info.out_color_space = four                                     ? JCS_CMYK
+                         : info.jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE
+                                                                  : JCS_RGB;
   jpeg_start_decompress(&info);
   image.width = int(info.output_width);
   image.height = int(info.output_height);
   image.channels = info.output_components;
   image.pixels.resize(size_t(image.width) * size_t(image.height) * size_t(image.channels));
   while (info.output_scanline < info.output_height) {
-    JSAMPROW row = &image.pixels[size_t(info.output_scanline) * size_t(image.width) * size_t(image.channels)];
+    JSAMPROW row =
+        &image.pixels[size_t(info.output_scanline) * size_t(image.width) * size_t(image.channels)];
     jpeg_read_scanlines(&info, &row, 1);
   }
   jpeg_finish_decompress(&info);

@@ -31,7 +31,8 @@ void read_bytes(png_structp png, png_bytep out, size_t count) {
   source->at += count;
 }
 
-// Asks for 8-bit RGB: Pillow's convert("RGB") drops alpha, expands palettes and grey, and keeps the high byte of 16 bits.
+// Asks for 8-bit RGB: Pillow's convert("RGB") drops alpha, expands palettes and grey, and keeps the
+// high byte of 16 bits.
 void set_transforms(png_structp png, png_infop info) {
   int depth = png_get_bit_depth(png, info), type = png_get_color_type(png, info);
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
@@ -42,8 +43,8 @@ void set_transforms(png_structp png, png_infop info) {
   png_set_interlace_handling(png);
 }
 
-bool decode(png_structp png, png_infop info, Source& source, Image& image, std::vector<png_bytep>& rows, bool& too_large, bool& grey16,
-            std::string_view& exif) {
+bool decode(png_structp png, png_infop info, Source& source, Image& image,
+            std::vector<png_bytep>& rows, bool& too_large, bool& grey16, std::string_view& exif) {
   if (setjmp(png_jmpbuf(png))) return false;
   png_set_read_fn(png, &source, read_bytes);
   png_set_user_limits(png, 65535 * 4, 65535 * 4);
@@ -54,7 +55,8 @@ bool decode(png_structp png, png_infop info, Source& source, Image& image, std::
   image.height = int(png_get_image_height(png, info));
   too_large = uint64_t(image.width) * uint64_t(image.height) > 178'956'970;
   if (too_large) return true;
-  grey16 = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
+  grey16 =
+      png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
   if (grey16) {
     png_set_swap(png);
     png_set_interlace_handling(png);
@@ -106,8 +108,10 @@ Image decode_png(std::string_view bytes, const std::string& name, int& orientati
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {
-  if (image.channels != 1 && image.channels != 3) throw ArgumentError(path.string() + ": a PNG is written from 1 or 3 channels");
-  if (image.width < 1 || image.height < 1 || image.pixels.size() != size_t(image.width) * size_t(image.height) * size_t(image.channels))
+  if (image.channels != 1 && image.channels != 3)
+    throw ArgumentError(path.string() + ": a PNG is written from 1 or 3 channels");
+  if (image.width < 1 || image.height < 1 ||
+      image.pixels.size() != size_t(image.width) * size_t(image.height) * size_t(image.channels))
     throw ArgumentError(path.string() + ": the image's size and pixels do not agree");
   png_image header{};
   header.version = PNG_IMAGE_VERSION;
@@ -115,9 +119,11 @@ void write_png(const std::filesystem::path& path, const Image& image) {
   header.height = png_uint_32(image.height);
   header.format = image.channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;
   png_alloc_size_t size = 0;
-  if (!png_image_write_to_memory(&header, nullptr, &size, 0, image.pixels.data(), 0, nullptr)) throw Error(path.string() + ": " + header.message);
+  if (!png_image_write_to_memory(&header, nullptr, &size, 0, image.pixels.data(), 0, nullptr))
+    throw Error(path.string() + ": " + header.message);
   std::string bytes(size, '\0');
-  if (!png_image_write_to_memory(&header, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr)) throw Error(path.string() + ": " + header.message);
+  if (!png_image_write_to_memory(&header, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr))
+    throw Error(path.string() + ": " + header.message);
   write_file_atomically(path, bytes.substr(0, size));
 }
 

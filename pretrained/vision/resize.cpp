@@ -4,8 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "pretrained/base/error.h"
 #include <string>
+#include "pretrained/base/error.h"
 
 namespace pretrained::vision {
 namespace {
@@ -41,11 +41,16 @@ double hamming(double x) {
 
 Filter filter(Interpolation interpolation) {
   switch (interpolation) {
-    case Interpolation::bilinear: return {1, bilinear};
-    case Interpolation::bicubic: return {2, bicubic};
-    case Interpolation::lanczos: return {3, lanczos};
-    case Interpolation::box: return {0.5, box};
-    case Interpolation::hamming: return {1, hamming};
+    case Interpolation::bilinear:
+      return {1, bilinear};
+    case Interpolation::bicubic:
+      return {2, bicubic};
+    case Interpolation::lanczos:
+      return {3, lanczos};
+    case Interpolation::box:
+      return {0.5, box};
+    case Interpolation::hamming:
+      return {1, hamming};
   }
   throw ArgumentError("resize: unknown interpolation");
 }
@@ -56,15 +61,18 @@ struct Window {
 };
 
 std::vector<Window> windows(int in, int out, Filter f) {
-  const double scale = double(in) / out, filter_scale = std::max(scale, 1.0), support = f.support * filter_scale;
+  const double scale = double(in) / out, filter_scale = std::max(scale, 1.0),
+               support = f.support * filter_scale;
   std::vector<Window> result(out);
   std::vector<double> weights;
   for (int o = 0; o < out; ++o) {
     const double center = (o + 0.5) * scale, step = 1.0 / filter_scale;
-    const int first = std::max(int(center - support + 0.5), 0), last = std::min(int(center + support + 0.5), in);
+    const int first = std::max(int(center - support + 0.5), 0),
+              last = std::min(int(center + support + 0.5), in);
     weights.assign(last - first, 0);
     double sum = 0;
-    for (int i = first; i < last; ++i) sum += weights[i - first] = f.weight((i - center + 0.5) * step);
+    for (int i = first; i < last; ++i)
+      sum += weights[i - first] = f.weight((i - center + 0.5) * step);
     result[o].first = first;
     for (double w : weights) {
       if (sum != 0.0) w /= sum;
@@ -75,9 +83,10 @@ std::vector<Window> windows(int in, int out, Filter f) {
   return result;
 }
 
-// Filters one axis: each of `lines` lines has entries `stride` bytes apart; `inner` neighbours share a window.
-std::vector<uint8_t> pass(const std::vector<uint8_t>& in, size_t lines, size_t in_length, size_t inner,
-                          const std::vector<Window>& axis) {
+// Filters one axis: each of `lines` lines has entries `stride` bytes apart; `inner` neighbours
+// share a window.
+std::vector<uint8_t> pass(const std::vector<uint8_t>& in, size_t lines, size_t in_length,
+                          size_t inner, const std::vector<Window>& axis) {
   std::vector<uint8_t> out(lines * axis.size() * inner);
   std::vector<int> sums(inner);
   uint8_t* to = out.data();
@@ -94,30 +103,34 @@ std::vector<uint8_t> pass(const std::vector<uint8_t>& in, size_t lines, size_t i
 
 void check(const char* name, int value, int limit) {
   if (value < 1 || value > limit)
-    throw ArgumentError("resize: " + std::string(name) + ": expected 1.." + std::to_string(limit) + ", got " +
-                                std::to_string(value));
+    throw ArgumentError("resize: " + std::string(name) + ": expected 1.." + std::to_string(limit) +
+                        ", got " + std::to_string(value));
 }
 
 }  // namespace
 
-std::vector<uint8_t> resize(const std::vector<uint8_t>& pixels, int width, int height, int channels, int new_width,
-                            int new_height, Interpolation interpolation) {
+std::vector<uint8_t> resize(const std::vector<uint8_t>& pixels, int width, int height, int channels,
+                            int new_width, int new_height, Interpolation interpolation) {
   check("width", width, 65535), check("height", height, 65535), check("channels", channels, 4);
   check("new_width", new_width, 65535), check("new_height", new_height, 65535);
   const size_t expected = size_t(width) * height * channels;
   if (pixels.size() != expected)
     throw ArgumentError("resize: pixels: expected " + std::to_string(expected) + " bytes, got " +
-                                std::to_string(pixels.size()));
+                        std::to_string(pixels.size()));
   const Filter f = filter(interpolation);
   auto horizontal = [&](const std::vector<uint8_t>& in, int rows) {
     return new_width == width ? in : pass(in, rows, width, channels, windows(width, new_width, f));
   };
   auto vertical = [&](const std::vector<uint8_t>& in, int columns) {
-    return new_height == height ? in : pass(in, 1, height, size_t(columns) * channels, windows(height, new_height, f));
+    return new_height == height
+               ? in
+               : pass(in, 1, height, size_t(columns) * channels, windows(height, new_height, f));
   };
-  // Pillow 13 shrinks the vertical axis first when that leaves less work; rounding makes the order visible.
+  // Pillow 13 shrinks the vertical axis first when that leaves less work; rounding makes the order
+  // visible.
   const bool vertical_first = height > new_height && height - new_height > 2 * (width - new_width);
-  return vertical_first ? horizontal(vertical(pixels, width), new_height) : vertical(horizontal(pixels, height), new_width);
+  return vertical_first ? horizontal(vertical(pixels, width), new_height)
+                        : vertical(horizontal(pixels, height), new_width);
 }
 
 }  // namespace pretrained::vision

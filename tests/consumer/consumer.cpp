@@ -5,7 +5,8 @@
 
 #include "tiny_model.h"
 
-// Saves a model of its own with its code, and loads it back through the installed headers and compiler.
+// Saves a model of its own with its code, and loads it back through the installed headers and
+// compiler.
 int main(int, char** argv) {
   TinyModel model(TinyConfig{.hidden_size = 5});
   TinyConfig::register_for_auto_class();

@@ -12,6 +12,7 @@ struct TinyModel : pretrained::PreTrainedModel<TinyModel, TinyConfig> {
   static constexpr std::array inputs{"tensor"};
   torch::nn::Linear linear;
   explicit TinyModel(const Config& config)
-      : PreTrainedModel(config), linear(register_module("linear", torch::nn::Linear(3, config.hidden_size))) {}
+      : PreTrainedModel(config),
+        linear(register_module("linear", torch::nn::Linear(3, config.hidden_size))) {}
   torch::Tensor forward(torch::Tensor tensor) { return linear->forward(tensor); }
 };

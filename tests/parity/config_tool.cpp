@@ -26,7 +26,8 @@ struct InfinitiesConfig : pretrained::PretrainedConfig<InfinitiesConfig> {
 
 struct UnicodeConfig : pretrained::PretrainedConfig<UnicodeConfig> {
   static constexpr auto model_type = "custom";
-  std::string a = "한국어", b = "é ü", c = "😀", d = "a\tb\n\\ \" / </script>", e = std::string("\u2028\x7f\x00", 5);
+  std::string a = "한국어", b = "é ü", c = "😀", d = "a\tb\n\\ \" / </script>",
+              e = std::string("\u2028\x7f\x00", 5);
   PRETRAINED_FIELDS(a, b, c, d, e)
 };
 
@@ -37,8 +38,11 @@ static void label(pretrained::ConfigBase& config, int64_t count) {
 
 static void write_structs(const std::filesystem::path& out) {
   ResnetConfig{}.save_pretrained(out / "resnet default");
-  ResnetConfig{.block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true}.save_pretrained(out / "resnet50d");
-  ResnetConfig{.block_type = "basic", .layers = {2, 2, 2, 2}, .num_classes = 10, .input_channels = 1}.save_pretrained(out / "resnet basic");
+  ResnetConfig{.block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true}
+      .save_pretrained(out / "resnet50d");
+  ResnetConfig{
+      .block_type = "basic", .layers = {2, 2, 2, 2}, .num_classes = 10, .input_channels = 1}
+      .save_pretrained(out / "resnet basic");
   for (int64_t count : {12, 1000}) {
     ResnetConfig config;
     label(config, count);
@@ -53,7 +57,9 @@ static void write_structs(const std::filesystem::path& out) {
   problem.problem_type = "regression";
   problem.num_labels = 1;
   problem.save_pretrained(out / "problem type");
-  unknown.extra = {{"foo", "bar"}, {"empty", Json::Array{}}, {"nested", Json::parse(R"({"b": [1, {"c": null}], "a": {}})", "nested")}};
+  unknown.extra = {{"foo", "bar"},
+                   {"empty", Json::Array{}},
+                   {"nested", Json::parse(R"({"b": [1, {"c": null}], "a": {}})", "nested")}};
   unknown.save_pretrained(out / "unknown keys");
   InfinitiesConfig{}.save_pretrained(out / "infinities");
   UnicodeConfig unicode;

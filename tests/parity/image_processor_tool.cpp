@@ -19,19 +19,23 @@ static void write(const vision::Image& image, const char* path) {
 }
 
 static void write(const std::vector<float>& values, const char* path) {
-  pretrained::write_file_atomically(path, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  pretrained::write_file_atomically(
+      path, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
 }
 
 int main(int, char** argv) try {
   std::string what = argv[1];
   if (what == "decode") write(vision::read_image(argv[2]), argv[3]);
   if (what == "timm") {
-    auto processor = vision::ImageProcessor::from_timm(pretrained::Json::parse(argv[2], "cfg"), "cfg");
+    auto processor =
+        vision::ImageProcessor::from_timm(pretrained::Json::parse(argv[2], "cfg"), "cfg");
     auto image = vision::read_image(argv[3], {.apply_exif_orientation = false});
     write(processor.preprocess_image(image), argv[4]);
     write(processor.preprocess(image), argv[5]);
   }
-  if (what == "folder") write(vision::ImageProcessor::from_pretrained(argv[2]).preprocess(vision::read_image(argv[3])), argv[4]);
+  if (what == "folder")
+    write(vision::ImageProcessor::from_pretrained(argv[2]).preprocess(vision::read_image(argv[3])),
+          argv[4]);
   return 0;
 } catch (const pretrained::Error& error) {
   std::cerr << error.what() << "\n";

@@ -2,8 +2,10 @@
 //   list [PATTERN] | list-pretrained        names, one per line
 //   config NAME                             the default config as JSON
 //   names OPTIONS                           state_dict: name, dtype, shape, in order
-//   run OPTIONS IN.safetensors OUT.safetensors   loads "weights.*", runs "x" in eval mode: logits, features, intermediates,
-//                                           pre_logits; with OPTIONS "grad": training mode and gradients of (logits * g).sum()
+//   run OPTIONS IN.safetensors OUT.safetensors   loads "weights.*", runs "x" in eval mode: logits,
+//   features, intermediates,
+//                                           pre_logits; with OPTIONS "grad": training mode and
+//                                           gradients of (logits * g).sum()
 // OPTIONS is JSON: {"name": …} for create_model, else fields of ResNetOptions.
 #include <pretrained/model/modeling.h>
 #include <pretrained/model/weights.h>
@@ -84,10 +86,17 @@ static void print_config(const timm::DefaultConfig& c) {
     return Json(items);
   };
   bool test_size = c.test_input_size[0] != 0;
-  Json::Object json{{"hf_hub_id", c.hf_hub_id}, {"input_size", list(c.input_size)}, {"pool_size", list(c.pool_size)},
-                    {"crop_pct", c.crop_pct}, {"crop_mode", c.crop_mode}, {"interpolation", c.interpolation},
-                    {"mean", list(c.mean)}, {"std", list(c.std)}, {"num_classes", c.num_classes},
-                    {"first_conv", c.first_conv}, {"classifier", c.classifier},
+  Json::Object json{{"hf_hub_id", c.hf_hub_id},
+                    {"input_size", list(c.input_size)},
+                    {"pool_size", list(c.pool_size)},
+                    {"crop_pct", c.crop_pct},
+                    {"crop_mode", c.crop_mode},
+                    {"interpolation", c.interpolation},
+                    {"mean", list(c.mean)},
+                    {"std", list(c.std)},
+                    {"num_classes", c.num_classes},
+                    {"first_conv", c.first_conv},
+                    {"classifier", c.classifier},
                     {"test_input_size", test_size ? list(c.test_input_size) : Json()},
                     {"test_crop_pct", c.test_crop_pct > 0 ? Json(c.test_crop_pct) : Json()}};
   std::cout << Json(json).dump(0) << "\n";
@@ -105,7 +114,8 @@ int main(int argc, char** argv) try {
   if (what == "names") {
     auto model = make(Json::parse(argv[2], "options"));
     for (auto& [name, tensor] : pretrained::state_dict(*model))
-      std::cout << name << " " << pretrained::dtype_name(tensor.scalar_type()) << " " << tensor.sizes() << "\n";
+      std::cout << name << " " << pretrained::dtype_name(tensor.scalar_type()) << " "
+                << tensor.sizes() << "\n";
     for (auto& item : model->named_parameters())
       if (item.value().abs().max().item<float>() == 0) std::cout << "zero " << item.key() << "\n";
   }

@@ -12,7 +12,8 @@ int main(int, char** argv) try {
   if (what == "shard") {
     std::filesystem::create_directories(argv[3]);
     auto tensors = pretrained::load_file(argv[2]);
-    pretrained::WeightsWriter(tensors, argv[3], {.max_shard_size = argv[4], .variant = argv[5]}).publish();
+    pretrained::WeightsWriter(tensors, argv[3], {.max_shard_size = argv[4], .variant = argv[5]})
+        .publish();
   }
   if (what == "merge") pretrained::save_file(pretrained::load_folder(argv[2], ""), argv[3]);
   return 0;

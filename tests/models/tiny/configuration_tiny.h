@@ -7,6 +7,8 @@ struct TinyConfig : pretrained::PretrainedConfig<TinyConfig> {
   std::vector<int64_t> layers = {1, 2};
   PRETRAINED_FIELDS(hidden_size, layers)
   void validate() const {
-    if (hidden_size < 1) throw pretrained::ConfigError("`hidden_size` must be positive, got " + std::to_string(hidden_size));
+    if (hidden_size < 1)
+      throw pretrained::ConfigError("`hidden_size` must be positive, got " +
+                                    std::to_string(hidden_size));
   }
 };

@@ -8,7 +8,8 @@ struct TinyModel : pretrained::PreTrainedModel<TinyModel, TinyConfig> {
   static constexpr std::array inputs{"tensor", "scale"};
   torch::nn::Linear linear;
   explicit TinyModel(const Config& config)
-      : PreTrainedModel(config), linear(register_module("linear", torch::nn::Linear(3, config.hidden_size))) {}
+      : PreTrainedModel(config),
+        linear(register_module("linear", torch::nn::Linear(3, config.hidden_size))) {}
   pretrained::NamedTensors forward(torch::Tensor tensor, std::optional<torch::Tensor> scale = {}) {
     auto hidden = apply_head(linear, tensor);
     return {{"hidden", scale ? hidden * *scale : hidden}, {"sum", hidden.sum()}};
@@ -17,7 +18,9 @@ struct TinyModel : pretrained::PreTrainedModel<TinyModel, TinyConfig> {
 
 struct TinyForScoring : pretrained::PreTrainedModel<TinyForScoring, TinyConfig, TinyModel> {
   explicit TinyForScoring(const Config& config) : PreTrainedModel(config) {}
-  torch::Tensor forward(torch::Tensor tensor, std::optional<torch::Tensor> = {}) { return TinyModel::forward(tensor)["sum"] * 2; }
+  torch::Tensor forward(torch::Tensor tensor, std::optional<torch::Tensor> = {}) {
+    return TinyModel::forward(tensor)["sum"] * 2;
+  }
 };
 
 }  // namespace tiny

@@ -1,3 +1,5 @@
 #include "head.h"
 
-torch::Tensor apply_head(torch::nn::Linear& linear, const torch::Tensor& x) { return linear->forward(x).relu(); }
+torch::Tensor apply_head(torch::nn::Linear& linear, const torch::Tensor& x) {
+  return linear->forward(x).relu();
+}

@@ -1,4 +1,5 @@
 #pragma once
 #include <torch/nn/modules/linear.h>
 
-torch::Tensor apply_head(torch::nn::Linear& linear, const torch::Tensor& x);  // its body lies in head.cpp beside it
+torch::Tensor apply_head(torch::nn::Linear& linear,
+                         const torch::Tensor& x);  // its body lies in head.cpp beside it
