@@ -3,10 +3,13 @@
 #include <dlfcn.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <mutex>
 #include <set>
 
 #include "pretrained/base/error.h"
+#include "pretrained/base/files.h"
+#include "pretrained/base/sha256.h"
 #include "pretrained/base/version.h"
 #include "pretrained/code/build.h"
 
@@ -49,6 +52,19 @@ std::string entry_stub(const AutoMap& auto_map, const code::Sources& sources) {
          "(pretrained::ClassTable& table) {\n" + lines + "}\n";
 }
 
+// Of every header that shared code can include: a changed one makes another key, so that neither
+// compiled code nor the precompiled header of an older layout is ever used.
+std::string digest_headers(const fs::path& folder) {
+  std::vector<fs::path> headers;
+  for (auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.path().extension() == ".h") headers.push_back(entry.path());
+  std::sort(headers.begin(), headers.end());
+  Sha256 hash;
+  for (auto& header : headers)
+    hash.update_framed(header.lexically_relative(folder).string()).update_framed(read_file(header));
+  return hash.hex();
+}
+
 std::string file_list(const code::Sources& sources) {
   std::string out;
   for (auto& source : sources) out += (out.empty() ? "" : ", ") + printable(source.path);
@@ -75,9 +91,9 @@ code::Toolchain toolchain(const Notice& notice) {
   toolchain.pch_header =
       "#include <pretrained/model.h>\n#include <pretrained/model/custom_code.h>\n"
       "#include <pretrained/nn/timm_resnet.h>\n#include <torch/nn/functional/loss.h>\n";
-  toolchain.fingerprint = std::string("pretrained ") + kVersion + " torch " + TORCH_VERSION + " " +
-                          torch.string() + " " + std::to_string(fs::file_size(torch)) + " " +
-                          std::to_string(fs::file_size(ours));
+  toolchain.fingerprint = std::string("pretrained ") + kVersion + " " +
+                          digest_headers(headers / "pretrained") + " torch " + TORCH_VERSION + " " +
+                          torch.string() + " " + std::to_string(fs::file_size(torch));
   toolchain.api_level = kApiLevel;
   toolchain.cache_dir = code::default_cache_dir();
   toolchain.notice = notice;

@@ -33,7 +33,9 @@ void collect_state(const torch::nn::Module& module, const std::string& prefix,
 
 // LibTorch's modules(), apply() and clone() ask for a shared_ptr to the module. This one owns
 // nothing, so that they work on a model that lives on the stack.
-Model::Model() : self_(static_cast<torch::nn::Module*>(this), [](torch::nn::Module*) {}) {}
+void Model::make_self() {
+  self_ = {static_cast<torch::nn::Module*>(this), [](torch::nn::Module*) {}};
+}
 Model::~Model() = default;
 
 void Model::set_config(std::shared_ptr<ConfigBase> config, const char* file) {

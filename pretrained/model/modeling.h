@@ -83,10 +83,10 @@ class PRETRAINED_API Model : public torch::nn::Module {
   // Checks the config before any child is built. `config` is one of a class made with
   // PretrainedConfig.
   template <class C>
-  explicit Model(const C& config) : Model() {
+  explicit Model(const C& config) {
     config.check();
+    make_self();
   }
-  Model();
   void set_config(std::shared_ptr<ConfigBase> config, const char* file);
   void check_inputs(const NamedTensors& given, std::span<const bool> required) const;
   // Plain derivation from a shared class would run its parent's forward.
@@ -95,6 +95,7 @@ class PRETRAINED_API Model : public torch::nn::Module {
   std::shared_ptr<ConfigBase> config_;
 
  private:
+  void make_self();
   std::shared_ptr<torch::nn::Module> self_;
   std::string source_file_;
 };

@@ -1,6 +1,7 @@
 #include "pretrained/safetensors/index.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstdio>
 #include <set>
@@ -99,24 +100,35 @@ void check_index(const Index& index,
 
 uint64_t parse_size(const std::string& text) {
   struct Unit {
-    const char* name;
+    std::string_view name;
     uint64_t factor;
   };
   constexpr Unit kUnits[] = {{"TIB", 1ull << 40}, {"GIB", 1ull << 30},   {"MIB", 1ull << 20},
                              {"KIB", 1ull << 10}, {"TB", 1000000000000}, {"GB", 1000000000},
                              {"MB", 1000000},     {"KB", 1000},          {"", 1}};
-  uint64_t number = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  std::string unit(static_cast<const char*>(end), text.data() + text.size());
-  for (char& c : unit) c = char(std::toupper(c));
-  for (auto& known : kUnits) {
-    uint64_t size = 0;
-    if (error == std::errc() && unit == known.name &&
-        !__builtin_mul_overflow(number, known.factor, &size) && size > 0)
-      return size;
+  constexpr auto kSpace = " \t\r\n";
+  std::string upper = text.substr(std::min(text.find_first_not_of(kSpace), text.size()));
+  upper.erase(upper.find_last_not_of(kSpace) + 1);
+  for (char& c : upper) c = char(std::toupper(static_cast<unsigned char>(c)));
+  auto* unit = std::find_if(std::begin(kUnits), std::end(kUnits),
+                            [&](auto& known) { return upper.ends_with(known.name); });
+  std::string number = upper.substr(0, upper.size() - unit->name.size());
+  number.erase(number.find_last_not_of(kSpace) + 1);
+
+  uint64_t count = 0, size = 0;
+  double real = 0;
+  const char *begin = number.data(), *end = begin + number.size();
+  if (auto read = std::from_chars(begin, end, count); read.ec == std::errc() && read.ptr == end) {
+    if (__builtin_mul_overflow(count, unit->factor, &size)) size = 0;
+  } else if (unit->name.size() == 2) {
+    read = std::from_chars(begin, end, real);
+    if (read.ec == std::errc() && read.ptr == end && real > 0 && real * double(unit->factor) < 9e18)
+      size = uint64_t(real * double(unit->factor));
   }
-  throw ArgumentError("max_shard_size '" + printable(text) +
-                      "': expected a number with a unit, as 5GB or 500MiB");
+  if (size == 0)
+    throw ArgumentError("max_shard_size '" + printable(text) +
+                        "': expected a number with a unit, as 5GB or 500MiB");
+  return size;
 }
 
 std::vector<std::vector<size_t>> plan_shards(const std::vector<uint64_t>& sizes,
@@ -129,7 +141,7 @@ std::vector<std::vector<size_t>> plan_shards(const std::vector<uint64_t>& sizes,
       shards.push_back({i});
       continue;
     }
-    if (filled + sizes[i] > max_shard_size) {
+    if (filled > max_shard_size - sizes[i]) {
       shards.push_back(std::move(current));
       current.clear();
       filled = 0;

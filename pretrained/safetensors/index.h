@@ -30,7 +30,9 @@ PRETRAINED_API void check_index(
     const Index& index, const std::map<std::string, std::vector<std::string>>& tensors_by_file,
     uint64_t total_size, const std::string& source);
 
-// "50GB" = 50·10⁹, "5MiB" = 5·2²⁰, "100" bytes. Throws ArgumentError.
+// "50GB" = 50·10⁹, "1.5GB", "5MiB" = 5·2²⁰, "100" bytes; the case of the unit is of no matter, as
+// in huggingface_hub's parse_size_to_int, which save_pretrained uses (not Transformers' own, where
+// a small b means bits). Throws ArgumentError.
 PRETRAINED_API uint64_t parse_size(const std::string& text);
 // Which tensors, by place, go together: in order, a new shard where the limit would be passed, one
 // that is larger than the limit alone.

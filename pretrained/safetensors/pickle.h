@@ -5,8 +5,10 @@
 // construct something, is a FormatError naming it. Nothing is ever run. Mirrors
 // torch/_weights_only_unpickler.py. Threads: reentrant; a PickleFile is immutable.
 
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "pretrained/safetensors/safetensors.h"
@@ -20,12 +22,16 @@ struct PickledTensor {
   uint64_t begin = 0;                   // of the first item, in the file
 };
 
-// The tensors of a state dict, or of its "state_dict" member. `data` is the whole file.
+// The tensors of a state dict, or of its "state_dict" member, in the order of the dict. `file` is
+// the whole file. Every item of every tensor lies in its storage; strided views, and several
+// tensors on the same bytes, are as Python saved them.
 PRETRAINED_API std::vector<PickledTensor> read_pickle(std::string_view file,
                                                       const std::string& source);
 
 class PRETRAINED_API PickleFile {
  public:
+  // Symbolic links in `path` are followed; FileDescriptors from open_inside() are for names that a
+  // file gave.
   explicit PickleFile(const std::filesystem::path& path);
   PickleFile(const FileDescriptor& file, const std::string& name);
   const std::vector<PickledTensor>& tensors() const { return tensors_; }

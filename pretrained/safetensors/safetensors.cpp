@@ -1,12 +1,15 @@
 #include "pretrained/safetensors/safetensors.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 #include <unordered_set>
 
 #include "pretrained/base/error.h"
@@ -19,9 +22,10 @@ struct DtypeInfo {
   size_t size;
 };
 constexpr DtypeInfo kDtypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
-    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
-    {"F32", 4},  {"C64", 8}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
+    {"BOOL", 1},    {"U8", 1},          {"I8", 1},          {"F8_E5M2", 1}, {"F8_E4M3", 1},
+    {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1}, {"I16", 2},     {"U16", 2},
+    {"F16", 2},     {"BF16", 2},        {"I32", 4},         {"U32", 4},     {"F32", 4},
+    {"C64", 8},     {"F64", 8},         {"I64", 8},         {"U64", 8}};
 static_assert(std::size(kDtypes) == size_t(Dtype::U64) + 1);
 
 constexpr size_t kMaxRank = 64;
@@ -144,11 +148,16 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
 // Item size × the product of the shape, or an error: a hostile shape overflows.
 uint64_t byte_count(const TensorInfo& tensor, const std::string& source) {
-  uint64_t bytes = item_size(tensor.dtype);
-  for (auto size : tensor.shape)
-    if (__builtin_mul_overflow(bytes, uint64_t(size), &bytes))
-      throw FormatError(source + ": tensor '" + printable(tensor.name) +
-                        "': the shape overflows 64 bits");
+  auto fail = [&](const char* what) {
+    throw FormatError(source + ": tensor '" + printable(tensor.name) + "': " + what);
+  };
+  uint64_t bytes = 1;
+  for (auto size : tensor.shape) {
+    if (size < 0) fail("the shape holds a negative number");
+    if (__builtin_mul_overflow(bytes, uint64_t(size), &bytes)) fail("the shape overflows 64 bits");
+  }
+  if (__builtin_mul_overflow(bytes, item_size(tensor.dtype), &bytes))
+    fail("the shape overflows 64 bits");
   return bytes;
 }
 
@@ -179,8 +188,12 @@ void check_cover(Header& header, uint64_t data_size, const std::string& source) 
 }
 
 void append_json_string(const std::string& text, std::string& out) {
-  // As serde_json: non-ASCII stays as it is.
-  out += nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::strict);
+  try {
+    // As serde_json: non-ASCII stays as it is.
+    out += nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::strict);
+  } catch (const nlohmann::json::exception&) {
+    throw FormatError("safetensors: the name '" + printable(text) + "' is not UTF-8");
+  }
 }
 
 }  // namespace
@@ -212,6 +225,15 @@ Header parse_header(std::string_view start, uint64_t file_size, const std::strin
   return header;
 }
 
+FileDescriptor open_to_map(const std::filesystem::path& path) {
+  // O_NONBLOCK: a FIFO in place of the file must not hang us; map_file refuses it.
+  FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() >= 0) return file;
+  std::string message = path.string() + ": " + std::strerror(errno);
+  if (errno == ENOENT || errno == ENOTDIR) throw NotFoundError(message);
+  throw IoError(message);
+}
+
 std::shared_ptr<char> map_file(const FileDescriptor& file, const std::string& name,
                                uint64_t& size) {
   struct stat status;
@@ -225,10 +247,7 @@ std::shared_ptr<char> map_file(const FileDescriptor& file, const std::string& na
   return {static_cast<char*>(address), [size](char* start) { munmap(start, size); }};
 }
 
-File::File(const std::filesystem::path& path) {
-  std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  map(open_inside(folder, path.filename().string()), path.string());
-}
+File::File(const std::filesystem::path& path) { map(open_to_map(path), path.string()); }
 
 File::File(const FileDescriptor& file, const std::string& name) { map(file, name); }
 
@@ -279,12 +298,18 @@ Plan plan(const std::vector<TensorData>& tensors,
     json += std::string(":{\"dtype\":\"") + dtype_name(tensor.dtype) + "\",\"shape\":[";
     for (size_t d = 0; d < tensor.shape.size(); ++d)
       json += (d ? "," : "") + std::to_string(tensor.shape[d]);
-    uint64_t end = offset + tensor.size();
+    uint64_t end = 0;
+    if (__builtin_add_overflow(offset, tensor.size(), &end))
+      throw FormatError("safetensors: the tensors overflow 64 bits");
     json += "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(end) + "]}";
     offset = end;
   }
   json += '}';
   json.resize((json.size() + 7) / 8 * 8, ' ');
+  if (json.size() > kMaxHeader)
+    throw FormatError("safetensors: the names and shapes need a header of " +
+                      std::to_string(json.size()) + " bytes, at most " +
+                      std::to_string(kMaxHeader) + " can be read again; use more shards");
   for (int i = 0; i < 8; ++i) plan.header += char(json.size() >> (8 * i) & 0xFF);
   plan.header += json;
   return plan;

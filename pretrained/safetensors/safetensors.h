@@ -27,7 +27,8 @@
 
 namespace pretrained::safetensors {
 
-// In the order in which Python's writer sorts, smallest first.
+// In the order in which Python's writer sorts, smallest first. The format's dtypes of less than a
+// byte are refused.
 enum class Dtype {
   BOOL,
   U8,
@@ -35,6 +36,8 @@ enum class Dtype {
   F8_E5M2,
   F8_E4M3,
   F8_E8M0,
+  F8_E4M3FNUZ,
+  F8_E5M2FNUZ,
   I16,
   U16,
   F16,
@@ -73,11 +76,14 @@ PRETRAINED_API Header parse_header(std::string_view start, uint64_t file_size,
 // A file mapped copy-on-write: writing to data() changes this process's view only, never the file.
 class PRETRAINED_API File {
  public:
+  // Symbolic links in `path` are followed; FileDescriptors from open_inside() are for names that a
+  // file gave. Opening reads the header, not the tensors.
   explicit File(const std::filesystem::path& path);
   File(const FileDescriptor& file, const std::string& name);
 
   const Header& header() const { return header_; }
-  const TensorInfo* find(const std::string& name) const;
+  const TensorInfo* find(
+      const std::string& name) const;  // nullptr where there is none; looks at each
   char* data(const TensorInfo& tensor) const {
     return mapping_.get() + header_.data_begin + tensor.begin;
   }
@@ -90,6 +96,7 @@ class PRETRAINED_API File {
   Header header_;
 };
 
+PRETRAINED_API FileDescriptor open_to_map(const std::filesystem::path& path);
 // Maps a whole regular file copy-on-write; also for other formats. An empty file is a FormatError.
 PRETRAINED_API std::shared_ptr<char> map_file(const FileDescriptor& file, const std::string& name,
                                               uint64_t& size);
@@ -103,7 +110,8 @@ struct PRETRAINED_API TensorData {
 };
 
 // Header bytes and the order in which the tensors' bytes follow. Throws FormatError for doubled
-// names.
+// names, names that are not UTF-8, sizes that no file can have and headers longer than kMaxHeader,
+// which Python would not read.
 struct Plan {
   std::string header;
   std::vector<size_t> order;

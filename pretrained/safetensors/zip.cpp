@@ -1,5 +1,7 @@
 #include "pretrained/safetensors/zip.h"
 
+#include <algorithm>
+
 #include "pretrained/base/error.h"
 
 namespace pretrained::safetensors {
@@ -43,10 +45,12 @@ struct Directory {
 Directory find_directory(const Bytes& zip) {
   constexpr uint64_t kTail = 22, kComment = 65535;
   if (zip.size() < kTail)
-    zip.fail("too short (files older than PyTorch 1.6: load and save them again with a newer one)");
+    zip.fail(
+        "too short (files older than PyTorch 1.6: load and save them again with a newer one, best "
+        "as safetensors)");
   for (uint64_t back = kTail; back <= std::min(zip.size(), kTail + kComment); ++back) {
     uint64_t at = zip.size() - back;
-    if (zip.number(at, 4) != kEnd) continue;
+    if (zip.number(at, 4) != kEnd || zip.number(at + 20, 2) != back - kTail) continue;
     Directory directory{zip.number(at + 16, 4), zip.number(at + 10, 2)};
     if (at >= 20 && zip.number(at - 20, 4) == kLocator64) {
       uint64_t end64 = zip.number(at - 12, 8);
@@ -58,7 +62,7 @@ Directory find_directory(const Bytes& zip) {
   }
   zip.fail(
       "it has no central directory (files older than PyTorch 1.6: load and save them again with a "
-      "newer one)");
+      "newer one, best as safetensors)");
 }
 
 // The 64-bit values of the extra field stand for those that are 0xFFFFFFFF, in this order: size,
@@ -100,7 +104,10 @@ std::map<std::string, ZipEntry> read_zip(std::string_view archive, const std::st
       zip.fail("the entry '" + printable(name) + "' is compressed or encrypted");
     if (zip.number(offset, 4) != kLocal)
       zip.fail("the entry '" + printable(name) + "' is not where the directory says");
-    ZipEntry entry{offset + 30 + zip.number(offset + 26, 2) + zip.number(offset + 28, 2), size};
+    uint64_t local_name = zip.number(offset + 26, 2);
+    if (zip.number(offset + 8, 2) != 0 || zip.text(offset + 30, local_name) != name)
+      zip.fail("the entry '" + printable(name) + "' differs from what the directory says");
+    ZipEntry entry{offset + 30 + local_name + zip.number(offset + 28, 2), size};
     zip.check(entry.begin, entry.size);
     if (!entries.emplace(name, entry).second)
       zip.fail("the entry '" + printable(name) + "' stands twice");
