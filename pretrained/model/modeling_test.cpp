@@ -296,6 +296,18 @@ TEST_F(Modeling, SavesItsCodeAndLoadsItByFolder) {
             std::string::npos);
 }
 
+TEST_F(Modeling, CompilesWithTheFallbackCompiler) {
+  setenv("PRETRAINED_CXX", "g++", 1);
+  TinyConfig::register_for_auto_class();
+  TinyModel::register_for_auto_class("AutoModel");
+  TinyModel model(TinyConfig{});
+  model.save_pretrained(folder);
+  auto x = torch::ones({2, 3});
+  auto loaded = AutoModel::from_pretrained(folder, {.trust_remote_code = true});
+  EXPECT_TRUE(torch::equal(loaded(x)["hidden"], model(x)["hidden"]));
+  unsetenv("PRETRAINED_CXX");
+}
+
 TEST_F(Modeling, RegisteredClassesComeFirstAndAreChecked) {
   TiedModel(TiedConfig{}).save_pretrained(folder / "tied");
   EXPECT_NE(error_of([&] { AutoModel::from_pretrained(folder / "tied"); }).find("register one"),

@@ -13,7 +13,7 @@ using std::string_literals::operator""s;
 
 std::string little(uint64_t value, int size) {
   std::string out;
-  for (int i = 0; i < size; ++i) out += char(value >> (8 * i) & 0xFF);
+  for (int i = 0; i < size; ++i) out += i < 8 ? char(value >> (8 * i) & 0xFF) : 0;
   return out;
 }
 
