@@ -30,6 +30,10 @@ uint64_t regular_size(int fd, const std::string& name) {
   return uint64_t(status.st_size);
 }
 
+bool is_private(const struct stat& status) {
+  return S_ISREG(status.st_mode) && status.st_uid == geteuid() && (status.st_mode & 022) == 0;
+}
+
 void check_relative(const fs::path& folder, const std::string& name) {
   bool bad = name.empty() || name[0] == '/' || name.find('\\') != name.npos ||
              name.find('\0') != name.npos;
@@ -106,15 +110,15 @@ std::string read_inside(const fs::path& folder, const std::string& relative, uin
   return read_all(file, (folder / relative).string(), limit);
 }
 
-AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)) {
+AtomicFile::AtomicFile(fs::path target, unsigned mode) : target_(std::move(target)) {
   static std::atomic<int> counter = 0;
   std::string suffix = ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
   temporary_ = target_.parent_path() / ("." + target_.filename().string() + suffix);
-  file_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  file_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (file_.get() < 0) {
     int error = errno;
-    std::string path = std::exchange(temporary_, {}).string();
-    throw_errno(path, error);
+    temporary_.clear();
+    throw_errno(target_.string(), error);
   }
 }
 
@@ -147,8 +151,22 @@ void AtomicFile::publish() {
 
 void AtomicFile::commit() { publish(); }
 
-void write_file_atomically(const fs::path& path, std::string_view text) {
-  AtomicFile file(path);
+bool is_private_file(const fs::path& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0 && is_private(status);
+}
+
+std::optional<std::string> read_private_file(const fs::path& path, uint64_t limit) {
+  FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+  struct stat status;
+  if (file.get() < 0 || fstat(file.get(), &status) != 0 || !is_private(status) ||
+      uint64_t(status.st_size) > limit)
+    return std::nullopt;
+  return read_all(file, path.string(), limit);
+}
+
+void write_file_atomically(const fs::path& path, std::string_view text, unsigned mode) {
+  AtomicFile file(path, mode);
   file.write(text);
   file.commit();
 }

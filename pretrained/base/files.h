@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,7 +49,7 @@ PRETRAINED_API std::string read_all(const FileDescriptor& file, const std::strin
 // it leaves nothing.
 class PRETRAINED_API AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path target);
+  explicit AtomicFile(std::filesystem::path target, unsigned mode = 0666);  // less the umask
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   void write(const void* data, size_t size);
@@ -68,7 +69,14 @@ class PRETRAINED_API AtomicFile {
   bool synced_ = false;
 };
 
-PRETRAINED_API void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+PRETRAINED_API void write_file_atomically(const std::filesystem::path& path, std::string_view text,
+                                          unsigned mode = 0666);
+
+// A regular file, no symbolic link, that belongs to this user and that nobody else can write.
+PRETRAINED_API bool is_private_file(const std::filesystem::path& path);
+// Its bytes; nothing where it is not such a file, not there, or longer than `limit`.
+PRETRAINED_API std::optional<std::string> read_private_file(const std::filesystem::path& path,
+                                                            uint64_t limit);
 
 // Waits for and holds an exclusive lock on `path` (created 0600), until destruction. Released by
 // the kernel when the process dies.

@@ -1,6 +1,7 @@
 #include "pretrained/base/files.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,6 +49,59 @@ TEST_F(Files, NothingOutsideTheFolderIsOpened) {
   EXPECT_THROW(read_inside(folder, std::string("a.txt\0x", 7)), FormatError);
   EXPECT_THROW(read_inside(folder, "none"), NotFoundError);
   EXPECT_THROW(read_inside(folder, "sub"), FormatError);
+}
+
+TEST_F(Files, PrivateFilesAreOursAndPlain) {
+  fs::path file = folder / "private";
+  write_file_atomically(file, "mine", 0600);
+  EXPECT_EQ(read_private_file(file, 4), "mine");
+  EXPECT_FALSE(read_private_file(file, 3));
+  EXPECT_FALSE(read_private_file(folder / "none", 3));
+  fs::create_symlink(file, folder / "link");
+  EXPECT_FALSE(read_private_file(folder / "link", 4));
+  chmod(file.c_str(), 0620);
+  EXPECT_FALSE(read_private_file(file, 4));
+  EXPECT_FALSE(is_private_file(file));
+  chmod(file.c_str(), 0600);
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(file.c_str(), 65534, 65534), 0);
+    EXPECT_FALSE(read_private_file(file, 4));
+  }
+}
+
+TEST_F(Files, AProcessEndsWithWhoStartedIt) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  pid_t starter = fork();
+  if (starter == 0) {
+    std::string script = "echo $$ > " + (folder / "pid").string() + "; exec sleep 60";
+    run_process({"/bin/sh", "-c", script});
+    _exit(0);
+  }
+  for (int i = 0; i < 500 && !fs::exists(folder / "pid"); ++i) usleep(10'000);
+  usleep(50'000);
+  kill(starter, SIGKILL);
+  waitpid(starter, nullptr, 0);
+  pid_t sleeper = std::stoi(read_file(folder / "pid"));
+  int alive = 0;
+  for (int i = 0; i < 500; ++i) {
+    // A zombie that init has not collected is dead too.
+    std::error_code error;
+    alive = fs::exists("/proc/" + std::to_string(sleeper) + "/exe", error) && !error;
+    if (!alive) break;
+    usleep(10'000);
+  }
+  EXPECT_FALSE(alive);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(Files, TheTimeoutHoldsForAProcessThatClosedItsOutput) {
+  auto start = std::chrono::steady_clock::now();
+  auto result =
+      run_process({"/bin/sh", "-c", "exec >&- 2>&-; sleep 60"}, {}, std::chrono::milliseconds(200));
+  EXPECT_TRUE(result.timed_out);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
 TEST_F(Files, AnAbandonedWriteLeavesTheOldFile) {

@@ -3,13 +3,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
@@ -36,6 +38,73 @@ bool collect(int fd, std::chrono::steady_clock::time_point deadline, std::string
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return true;
     output.append(buffer, std::min(size_t(got), kMaxOutput - std::min(kMaxOutput, output.size())));
+  }
+}
+
+struct Start {
+  const char* program;
+  char* const* arguments;
+  const char* directory;  // nullptr: the current one
+  int output, nothing;    // descriptors: a pipe, and /dev/null
+  pid_t parent;
+  rlim_t seconds;
+  sigset_t mask;
+};
+
+// Between vfork and exec: system calls only, on the parent's memory. Gives an errno.
+int become(const Start& start) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // who starts a compiler and is killed takes it along
+  if (getppid() != start.parent) return ESRCH;
+  setpgid(0, 0);  // so that a timeout ends its children too
+  rlimit cpu{start.seconds, start.seconds}, core{0, 0};
+  setrlimit(RLIMIT_CPU, &cpu);  // children of a killed child end by this
+  setrlimit(RLIMIT_CORE, &core);
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action;
+    if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN &&
+        action.sa_handler != SIG_DFL) {
+      action.sa_handler = SIG_DFL;
+      sigaction(signal, &action, nullptr);
+    }
+  }
+  sigprocmask(SIG_SETMASK, &start.mask, nullptr);
+  if (dup2(start.nothing, 0) < 0 || dup2(start.output, 1) < 0 || dup2(start.output, 2) < 0)
+    return errno;
+  if (start.directory && chdir(start.directory) != 0) return errno;
+  execve(start.program, start.arguments, environ);
+  return errno;
+}
+
+// vfork: a process with gigabytes of weights must not copy its page tables to start a compiler.
+pid_t start_process(Start start, const std::string& name) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &start.mask);
+  volatile int error = 0;
+  start.parent = getpid();
+  pid_t child = vfork();
+  if (child == 0) {
+    error = become(start);
+    _exit(127);
+  }
+  if (child < 0) error = errno;
+  pthread_sigmask(SIG_SETMASK, &start.mask, nullptr);
+  if (!error) return child;
+  if (child > 0) waitpid(child, nullptr, 0);
+  throw IoError(name + ": " + std::strerror(error));
+}
+
+// The exit status; a child that goes on after closing its output is killed at the deadline.
+int wait_for(pid_t child, std::chrono::steady_clock::time_point deadline, bool& timed_out) {
+  int status = 0;
+  for (auto pause = std::chrono::milliseconds(1);;
+       pause = std::min(pause * 2, std::chrono::milliseconds(50))) {
+    if (!timed_out && std::chrono::steady_clock::now() >= deadline) timed_out = true;
+    if (timed_out) kill(-child, SIGKILL);
+    pid_t ended = waitpid(child, &status, timed_out ? 0 : WNOHANG);
+    if (ended == child) return status;
+    if (ended < 0 && errno != EINTR) return status;
+    if (ended == 0) std::this_thread::sleep_for(pause);
   }
 }
 
@@ -66,34 +135,26 @@ ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& 
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) throw IoError(std::string("pipe: ") + std::strerror(errno));
   FileDescriptor reader(pipe_fds[0]), writer(pipe_fds[1]);
 
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, writer.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, writer.get(), 2);
-  if (!directory.empty()) posix_spawn_file_actions_addchdir_np(&actions, directory.c_str());
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETPGROUP);  // so that a timeout ends its children too
+  FileDescriptor nothing(open("/dev/null", O_RDONLY | O_CLOEXEC));
   std::vector<char*> arguments;
   for (auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  pid_t child = 0;
-  int error =
-      posix_spawn(&child, program.c_str(), &actions, &attributes, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (error) throw IoError(argv[0] + ": " + std::strerror(error));
+  auto seconds = std::chrono::ceil<std::chrono::seconds>(timeout).count();
+  pid_t child = start_process({program.c_str(),
+                               arguments.data(),
+                               directory.empty() ? nullptr : directory.c_str(),
+                               writer.get(),
+                               nothing.get(),
+                               0,
+                               rlim_t(seconds),
+                               {}},
+                              argv[0]);
   writer = FileDescriptor();
 
   ProcessResult result;
-  result.timed_out =
-      !collect(reader.get(), std::chrono::steady_clock::now() + timeout, result.output);
-  if (result.timed_out) kill(-child, SIGKILL);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
+  auto deadline = std::chrono::steady_clock::now() + timeout;
+  result.timed_out = !collect(reader.get(), deadline, result.output);
+  int status = wait_for(child, deadline, result.timed_out);
   result.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   return result;
 }

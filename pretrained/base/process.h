@@ -1,5 +1,7 @@
 #pragma once
-// Runs another program: arguments as a list (no shell), a closed standard input, output collected.
+// Runs another program: arguments as a list (no shell), an empty standard input, output collected.
+// It ends when the calling thread ends, killed or not, and its processor time is bounded by the
+// timeout.
 
 #include <chrono>
 #include <filesystem>

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <regex>
@@ -70,14 +71,16 @@ std::string make_key(const Sources& sources, const std::string& stub, const Tool
 class Scratch {
  public:
   explicit Scratch(const fs::path& cache) {
-    // What a killed process left behind; nothing compiles for an hour.
+    // A folder of its own, since the cache may be any folder of the user's.
+    fs::path scratch = cache / ".pretrained-scratch";
     std::error_code error;
-    for (auto& entry : fs::directory_iterator(cache, error)) {
-      bool ours = entry.path().filename().string().starts_with("tmp-");
+    fs::create_directory(scratch, error);
+    // What a killed process left behind; nothing compiles for an hour.
+    for (auto& entry : fs::directory_iterator(scratch, error)) {
       auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
-      if (ours && age > std::chrono::hours(1)) fs::remove_all(entry.path(), error);
+      if (age > std::chrono::hours(1)) fs::remove_all(entry.path(), error);
     }
-    std::string pattern = (cache / "tmp-XXXXXX").string();
+    std::string pattern = (scratch / "XXXXXX").string();
     if (!mkdtemp(pattern.data())) throw IoError(pattern + ": cannot be made");
     path = pattern;
   }
@@ -133,22 +136,50 @@ fs::path precompiled_header(const Toolchain& toolchain, const Compiler& compiler
       .update_framed(joined(compiler.flags));
   std::string key = hash.hex();
   fs::path pch = toolchain.cache_dir / (key + ".pch");
-  if (fs::exists(pch)) return pch;
+  if (is_private_file(pch)) return pch;
   FileLock lock(toolchain.cache_dir / (key + ".lock"));
-  if (fs::exists(pch)) return pch;
+  if (is_private_file(pch)) return pch;
   if (toolchain.notice)
     toolchain.notice("precompiling the headers that model code includes (once)…");
   Scratch scratch(toolchain.cache_dir);
   fs::path header =
       toolchain.cache_dir / (key + ".h");  // clang looks for it again whenever the result is used
-  write_file_atomically(header, toolchain.pch_header);
+  write_file_atomically(header, toolchain.pch_header, 0600);
   std::vector<std::string> argv = {compiler.path};
   argv.insert(argv.end(), compiler.flags.begin(), compiler.flags.end());
   argv.insert(argv.end(), {"-x", "c++-header", "-fpch-instantiate-templates", "-Xclang",
                            "-fno-pch-timestamp", header.string(), "-o", "shared.pch"});
   run_compiler(argv, scratch.path);
+  fs::permissions(scratch.path / "shared.pch", fs::perms::owner_read | fs::perms::owner_write);
   fs::rename(scratch.path / "shared.pch", pch);
   return pch;
+}
+
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  fs::path clean = folder.lexically_normal();
+  return std::mismatch(clean.begin(), clean.end(), path.begin(), path.end()).first == clean.end();
+}
+
+// What the compiler opened must be what was read and hashed, our headers, LibTorch's or the
+// compiler's own: an include spelled by a macro gets past the reading, but not past this.
+void check_opened(const fs::path& rule, const fs::path& folder, const Toolchain& toolchain,
+                  const Compiler& compiler) {
+  fs::path prefix = fs::canonical(compiler.path).parent_path().parent_path();
+  std::vector<fs::path> allowed = {folder.parent_path(), prefix / "lib", prefix / "include",
+                                   "/usr/lib", "/usr/include"};
+  allowed.insert(allowed.end(), toolchain.include_dirs.begin(), toolchain.include_dirs.end());
+  auto inside = [&](const fs::path& file) {
+    return std::any_of(allowed.begin(), allowed.end(),
+                       [&](auto& dir) { return lies_in(file, dir); }) ||
+           (file.parent_path() == toolchain.cache_dir &&
+            (file.extension() == ".pch" || file.extension() == ".h"));
+  };
+  for (auto& name : parse_dependencies(read_file(rule))) {
+    fs::path file = (folder / name).lexically_normal();
+    if (!inside(file) && !inside(fs::weakly_canonical(file)))
+      throw FormatError("the code includes '" + printable(file.string()) +
+                        "', which lies outside its folder");
+  }
 }
 
 void compile(const Sources& sources, const std::string& stub, const Note& note,
@@ -176,8 +207,12 @@ void compile(const Sources& sources, const std::string& stub, const Note& note,
                 {"-iquote", folder.string(), "-ffile-prefix-map=" + folder.string() + "/="});
     if (!pch.empty()) argv.insert(argv.end(), {"-include-pch", pch.string()});
     objects.push_back((scratch.path / (std::to_string(objects.size()) + ".o")).string());
-    argv.insert(argv.end(), {"-c", unit, "-o", objects.back()});
+    std::string rule = objects.back() + ".d";
+    // "./": no file name is an option.
+    argv.insert(argv.end(), {"-MD", "-MF", rule, "-c", unit[0] == '/' ? unit : "./" + unit, "-o",
+                             objects.back()});
     run_compiler(argv, folder);
+    check_opened(rule, folder, toolchain, compiler);
   }
   std::vector<std::string> argv = {compiler.path, "-shared", "-o",
                                    (scratch.path / "library.so").string()};
@@ -189,20 +224,18 @@ void compile(const Sources& sources, const std::string& stub, const Note& note,
   run_compiler(argv, folder);
 
   std::string bytes = read_file(scratch.path / "library.so", kMaxLibrary);
-  write_file_atomically(target.string() + ".sha256", sha256_hex(bytes));
-  write_file_atomically(target, bytes);
+  write_file_atomically(target.string() + ".sha256", sha256_hex(bytes), 0600);
+  write_file_atomically(target, bytes, 0600);
 }
 
-// The library's bytes where the entry is whole, unchanged since it was made, and of this key and
-// API level.
+// The library's bytes where the entry is whole, unchanged since it was made, this user's own, and
+// of this key and API level.
 std::string read_entry(const fs::path& path, const Note& expected) {
-  std::error_code error;
-  if (!fs::exists(path, error) || !fs::exists(path.string() + ".sha256", error)) return {};
-  std::string bytes = read_file(path, kMaxLibrary);
-  if (sha256_hex(bytes) != read_file(path.string() + ".sha256", 64)) return {};
-  auto note = read_note(bytes);
+  auto bytes = read_private_file(path, kMaxLibrary);
+  if (!bytes || read_private_file(path.string() + ".sha256", 64) != sha256_hex(*bytes)) return {};
+  auto note = read_note(*bytes);
   if (!note || note->api_level != expected.api_level || note->key != expected.key) return {};
-  return bytes;
+  return std::move(*bytes);
 }
 
 void* open_bytes(const std::string& bytes, const fs::path& path) {

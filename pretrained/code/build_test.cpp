@@ -201,4 +201,58 @@ TEST(Elf, ReadsNoNoteFromOtherBytes) {
   EXPECT_FALSE(code::read_note(head));
 }
 
+TEST_F(Build, WhatHidesFromTheReadingIsRefused) {
+  write_file_atomically(folder / "outside.h", "inline int next() { return 1; }\n");
+  std::string outside = "\"" + (folder / "outside.h").string() + "\"";
+  for (std::string code : {"#include " + outside, "#define F " + outside + "\n#include F",
+                           "/*\n*/ #include " + outside,
+                           "#pragma GCC system_header\n#define F " + outside + "\n#include F"}) {
+    code += "\n// " + std::to_string(code.size());
+    EXPECT_THROW(code::load({{"a.h", code + "\n"}}, kStub, toolchain), FormatError) << code;
+    EXPECT_EQ(entry(), fs::path()) << code;
+  }
+  EXPECT_THROW(
+      code::load({{"a.h", "inline int next() { static const unsigned char b[] = {\n#define F " +
+                              outside + "\n#embed F\n}; return b[0]; }\n"}},
+                 kStub, toolchain),
+      Error);
+}
+
+TEST_F(Build, NoFileNameIsAnOption) {
+  EXPECT_EQ(
+      answer({{"-DX=1.cpp", "int here = 1;\n"}, {"a.h", "inline int next() { return 5; }\n"}}), 5);
+}
+
+TEST_F(Build, AnEntryThatIsDamagedOrNotOursIsMadeAgain) {
+  auto load_once = [&] { return in_child([&] { return answer(counter(3)) == 3 ? 0 : 1; }); };
+  ASSERT_EQ(load_once(), 0);
+  auto made_again = [&] {
+    size_t before = runs();
+    EXPECT_EQ(load_once(), 0);
+    return runs() > before;
+  };
+  EXPECT_FALSE(made_again());
+  fs::path digest = entry().string() + ".sha256";
+  write_file_atomically(digest, read_file(digest) + "\n", 0600);
+  EXPECT_TRUE(made_again());
+  fs::remove(digest);
+  mkfifo(digest.c_str(), 0600);
+  EXPECT_TRUE(made_again());
+  chmod(entry().c_str(), 0622);
+  EXPECT_TRUE(made_again());
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(entry().c_str(), 65534, 65534), 0);
+    EXPECT_TRUE(made_again());
+  }
+  EXPECT_FALSE(made_again());
+}
+
+TEST_F(Build, TheUsersOwnFoldersStay) {
+  fs::path own = folder / "cache/tmp-my-notes";
+  fs::create_directory(own);
+  fs::last_write_time(own, fs::file_time_type::clock::now() - std::chrono::hours(5));
+  EXPECT_EQ(answer(counter(1)), 1);
+  EXPECT_TRUE(fs::exists(own));
+}
+
 }  // namespace

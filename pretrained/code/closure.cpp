@@ -1,7 +1,9 @@
 #include "pretrained/code/closure.h"
 
 #include <algorithm>
+#include <cstring>
 #include <optional>
+#include <regex>
 #include <set>
 
 #include "pretrained/base/error.h"
@@ -22,25 +24,52 @@ struct Include {
   size_t line;
 };
 
-// Textual and generous: an include in a comment counts too. What matters is that nothing the
-// compiler could open by a plain include is missed; includes spelled by macros find no file in the
-// private folder that is compiled.
+// Past blanks and comments.
+size_t skip(const std::string& row, size_t at) {
+  for (;;) {
+    at = std::min(row.find_first_not_of(" \t\f\v\r", at), row.size());
+    if (row.compare(at, 2, "/*") != 0) return at;
+    size_t end = row.find("*/", at + 2);
+    at = end == row.npos ? row.size() : end + 2;
+  }
+}
+
+std::optional<Include> parse_include(const std::string& row, size_t line) {
+  size_t at = skip(row, 0);
+  if (row.compare(at, 1, "#") == 0)
+    at = skip(row, at + 1);
+  else if (row.compare(at, 2, "%:") == 0)
+    at = skip(row, at + 2);
+  else
+    return std::nullopt;
+  bool reads = false;
+  for (auto* directive : {"include", "import", "embed"})
+    reads = reads || row.compare(at, std::strlen(directive), directive) == 0;
+  size_t open = reads ? row.find_first_of("\"<", at) : row.npos;
+  if (open == row.npos) return std::nullopt;
+  size_t close = row.find(row[open] == '"' ? '"' : '>', open + 1);
+  if (close == row.npos) return std::nullopt;
+  return Include{row.substr(open + 1, close - open - 1), row[open] == '"', line};
+}
+
+// Textual and generous: an include that #if leaves out counts too. Includes that hide from this,
+// spelled by macros say, find no file in the private folder that is compiled, and what they open
+// elsewhere is refused after compiling.
 std::vector<Include> scan_includes(const std::string& text) {
   std::vector<Include> includes;
   size_t line = 1;
-  for (size_t begin = 0; begin < text.size(); ++line) {
-    size_t end = std::min(text.find('\n', begin), text.size());
-    std::string row = text.substr(begin, end - begin);
-    begin = end + 1;
-    size_t at = row.find_first_not_of(" \t");
-    if (at == row.npos || (row[at] != '#' && row.compare(at, 2, "%:") != 0)) continue;
-    at = row.find("include", at);
-    if (at == row.npos) continue;
-    size_t open = row.find_first_of("\"<", at);
-    if (open == row.npos) continue;
-    size_t close = row.find(row[open] == '"' ? '"' : '>', open + 1);
-    if (close != row.npos)
-      includes.push_back({row.substr(open + 1, close - open - 1), row[open] == '"', line});
+  for (size_t begin = 0; begin < text.size();) {
+    std::string row;
+    size_t first = line;
+    for (bool spliced = true; spliced && begin < text.size(); ++line) {
+      size_t end = std::min(text.find('\n', begin), text.size());
+      row.append(text, begin, end - begin);
+      begin = end + 1;
+      if (row.ends_with('\r')) row.pop_back();
+      spliced = row.ends_with('\\');
+      if (spliced) row.pop_back();
+    }
+    if (auto include = parse_include(row, first)) includes.push_back(*include);
   }
   return includes;
 }
@@ -113,6 +142,71 @@ class Reader {
   uint64_t total_ = 0;
 };
 
+fs::path common_folder(const std::set<fs::path>& files) {
+  fs::path root = files.begin()->parent_path();
+  for (auto& file : files)
+    while (std::mismatch(root.begin(), root.end(), file.begin(), file.end()).first != root.end())
+      root = root.parent_path();
+  return root;
+}
+
+// The name in clang's "fatal error: 'robo/config.h' file not found" or g++'s "fatal error:
+// robo/config.h: No such file or directory".
+std::string missing_include(const std::string& log) {
+  static const std::regex pattern("fatal error: '?([^':\n]+)'?(: No such file| file not found)");
+  std::smatch match;
+  return std::regex_search(log, match, pattern) ? match[1].str() : "";
+}
+
+std::string first_error(const std::string& log) {
+  size_t at = log.find("error:"), begin = log.rfind('\n', at);
+  if (at == log.npos) return "the compiler failed";
+  begin = begin == log.npos ? 0 : begin + 1;
+  return printable(log.substr(begin, log.find('\n', begin) - begin), 300);
+}
+
+// All that `file` includes. A quoted include that is found from a folder above it, as in a project
+// with an include/ folder, adds that folder to `roots`.
+std::set<fs::path> dependencies_of(const fs::path& file, const Toolchain& toolchain,
+                                   std::set<fs::path>& roots) {
+  for (;;) {
+    std::vector<std::string> argv = {find_compiler().string(), "-std=c++20", "-MM"};
+    for (auto& dir : toolchain.include_dirs) argv.insert(argv.end(), {"-isystem", dir});
+    for (auto& dir : roots) argv.insert(argv.end(), {"-iquote", dir.string()});
+    argv.insert(argv.end(), {"-x", "c++", file.string()});
+    ProcessResult result = run_process(argv);
+    if (result.exit_code == 0) {
+      std::set<fs::path> files;
+      for (auto& name : parse_dependencies(result.output)) files.insert(fs::canonical(name));
+      return files;
+    }
+    std::string missing = missing_include(result.output);
+    fs::path root = file.parent_path();
+    while (!missing.empty() && root.has_relative_path() && !fs::exists(root / missing))
+      root = root.parent_path();
+    if (missing.empty() || !root.has_relative_path() || !roots.insert(root).second)
+      throw CompileError(
+          file.string() + ": cannot be shared: " + first_error(result.output) +
+              "; shared code may include, in quotes, files from its own folder or a folder above, "
+              "and in angle brackets the standard library, torch and pretrained",
+          argv[0] + " -MM", result.output);
+  }
+}
+
+// The header that stands for a class: its own file, or beside a .cpp with its constructor the
+// header of the same stem.
+fs::path header_of(const fs::path& file) {
+  if (file.extension() == ".h" || file.extension() == ".hpp") return file;
+  for (auto* extension : {".h", ".hpp"})
+    if (fs::path header = fs::path(file).replace_extension(extension); fs::exists(header))
+      return header;
+  throw ArgumentError("a class registered for an Auto class is written in " + file.string() +
+                      ", and there is no header of that name beside it: move the class to a header "
+                      "(.h) so that it can be shared");
+}
+
+}  // namespace
+
 // "a.o: b.h \\\n c.h" → the files.
 std::vector<std::string> parse_dependencies(const std::string& rule) {
   std::vector<std::string> files;
@@ -135,32 +229,6 @@ std::vector<std::string> parse_dependencies(const std::string& rule) {
   return files;
 }
 
-fs::path common_folder(const std::set<fs::path>& files) {
-  fs::path root = files.begin()->parent_path();
-  for (auto& file : files)
-    while (std::mismatch(root.begin(), root.end(), file.begin(), file.end()).first != root.end())
-      root = root.parent_path();
-  return root;
-}
-
-std::set<fs::path> dependencies_of(const fs::path& file, const Toolchain& toolchain) {
-  std::vector<std::string> argv = {find_compiler().string(), "-std=c++20", "-MM"};
-  for (auto& dir : toolchain.include_dirs) argv.insert(argv.end(), {"-isystem", dir});
-  argv.insert(argv.end(), {"-x", "c++", file.string()});
-  ProcessResult result = run_process(argv);
-  if (result.exit_code != 0)
-    throw CompileError(
-        file.string() +
-            ": cannot be shared as it is: the compiler does not find what it includes without the "
-            "program's own include folders",
-        argv[0] + " -MM", result.output);
-  std::set<fs::path> files;
-  for (auto& name : parse_dependencies(result.output)) files.insert(fs::canonical(name));
-  return files;
-}
-
-}  // namespace
-
 Sources read_sources(const fs::path& folder, const std::vector<std::string>& modules) {
   Reader reader(folder);
   for (auto& module : modules)
@@ -175,21 +243,19 @@ Sources read_sources(const fs::path& folder, const std::vector<std::string>& mod
 SourceTree collect_sources(const std::vector<fs::path>& headers, const Toolchain& toolchain) {
   SourceTree tree;
   std::set<fs::path> files, queue;
+  std::set<fs::path> roots;
   for (auto& header : headers) {
-    if (header.extension() != ".h" && header.extension() != ".hpp")
-      throw ArgumentError("a class registered for an Auto class is written in " + header.string() +
-                          ": move it to a header (.h) so that it can be shared");
     if (!fs::exists(header))
       throw NotFoundError(
           header.string() +
           ": the source of a registered class is not here (was the program built elsewhere?)");
-    queue.insert(fs::canonical(header));
+    queue.insert(fs::canonical(header_of(header)));
   }
   while (!queue.empty()) {
     fs::path file = *queue.begin();
     queue.erase(queue.begin());
     if (files.contains(file)) continue;
-    for (auto& dependency : dependencies_of(file, toolchain)) files.insert(dependency);
+    for (auto& dependency : dependencies_of(file, toolchain, roots)) files.insert(dependency);
     for (auto known : std::set<fs::path>(files))
       for (auto* extension : {".cc", ".cpp"})
         if (fs::path body = known.replace_extension(extension);
@@ -197,14 +263,30 @@ SourceTree collect_sources(const std::vector<fs::path>& headers, const Toolchain
           queue.insert(body);
   }
   tree.root = common_folder(files);
+  if (!roots.empty()) {
+    // Loading looks from one folder only.
+    fs::path above = *roots.begin();
+    if (roots.size() > 1 ||
+        std::mismatch(above.begin(), above.end(), tree.root.begin(), tree.root.end()).first !=
+            above.end())
+      throw ArgumentError(files.begin()->string() +
+                          ": cannot be shared: its code is included from "
+                          "several folders (" +
+                          above.string() + ", " +
+                          (roots.size() > 1 ? roots.rbegin()->string() : tree.root.string()) +
+                          "); put it below one");
+    tree.root = above;
+  }
   for (auto& file : files)
     tree.sources.push_back(
         {file.lexically_relative(tree.root).generic_string(), read_file(file, kMaxFile)});
   std::sort(tree.sources.begin(), tree.sources.end(),
             [](auto& a, auto& b) { return a.path < b.path; });
   for (auto& header : headers)
-    tree.modules[header] =
-        fs::canonical(header).lexically_relative(tree.root).replace_extension().generic_string();
+    tree.modules[header] = fs::canonical(header_of(header))
+                               .lexically_relative(tree.root)
+                               .replace_extension()
+                               .generic_string();
   return tree;
 }
 

@@ -28,7 +28,8 @@ PRETRAINED_API Sources read_sources(const std::filesystem::path& folder,
 
 // The other direction, for saving: what `headers` of this program really include, from the
 // compiler's own dependency list; ours and LibTorch's headers are not part of it. The root is the
-// deepest folder that holds all.
+// deepest folder that holds all, or the folder above from which they name each other, as
+// "robo/config.h" in a project with an include/ folder. A .cpp stands for the header beside it.
 struct SourceTree {
   std::filesystem::path root;
   Sources sources;
@@ -37,6 +38,9 @@ struct SourceTree {
 // Throws ArgumentError for a class that is not written in a header, CompileError, NotFoundError.
 PRETRAINED_API SourceTree collect_sources(const std::vector<std::filesystem::path>& headers,
                                           const Toolchain& toolchain);
+
+// The files of a make rule, "a.o: b.h \\\n c.h", as compilers write it for -MD.
+PRETRAINED_API std::vector<std::string> parse_dependencies(const std::string& rule);
 
 // SHA-256 over paths and bytes.
 PRETRAINED_API std::string digest(const Sources& sources);

@@ -57,6 +57,56 @@ TEST_F(Closure, FollowsQuotedIncludesAndSiblings) {
   EXPECT_EQ(names(code::read_sources(folder, {"config"})), "config.hpp ");
 }
 
+TEST_F(Closure, IncludesBehindCommentsAndSplicesAreSeen) {
+  for (std::string line :
+       {"/**/#include \"%\"", "#/* x */include \"%\"", "\f#include \"%\"", "#inc\\\nlude \"%\"",
+        "#import \"%\"", "#include_next \"%\"", "#embed \"%\"", "%:include \"%\""}) {
+    size_t at = line.rfind('%');
+    std::string good = line, bad = line;
+    put("seen.h", "int x;\n");
+    put("model.h", "// one\n" + good.replace(at, 1, "seen.h") + "\n");
+    EXPECT_EQ(names(code::read_sources(folder, {"model"})), "model.h seen.h ") << line;
+    put("model.h", "// one\n" + bad.replace(at, 1, "/etc/hostname") + "\n");
+    EXPECT_NE(error_of({"model"}).find("model.h:2: the include '/etc/hostname' leads out"),
+              std::string::npos)
+        << line << error_of({"model"});
+  }
+}
+
+TEST_F(Closure, AProjectWithAnIncludeFolderIsShared) {
+  put("include/robo/net.h", "#include \"robo/config.h\"\n#include \"more.h\"\n");
+  put("include/robo/more.h", "");
+  put("include/robo/config.h", "#include \"base/types.h\"\n");
+  put("include/base/types.h", "");
+  auto tree = code::collect_sources({folder / "include/robo/net.h"}, {});
+  EXPECT_EQ(names(tree.sources), "base/types.h robo/config.h robo/more.h robo/net.h ");
+  EXPECT_EQ(tree.modules.at(folder / "include/robo/net.h"), "robo/net");
+  fs::create_directories(folder / "copy");
+  for (auto& source : tree.sources) put("copy/" + source.path, source.bytes);
+  EXPECT_EQ(names(code::read_sources(folder / "copy", {"robo/net"})), names(tree.sources));
+}
+
+TEST_F(Closure, WhatCannotBeSharedSaysWhy) {
+  auto why = [&](const char* file) {
+    try {
+      code::collect_sources({folder / file}, {});
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  put("net.h", "int x;\n#include <nowhere/config.h>\n");
+  EXPECT_NE(why("net.h").find("net.h:2"), std::string::npos) << why("net.h");
+  EXPECT_NE(why("net.h").find("nowhere/config.h"), std::string::npos);
+  put("alone.cpp", "");
+  EXPECT_NE(why("alone.cpp").find("no header of that name"), std::string::npos);
+  put("pair.cpp", "#include \"pair.h\"\n");
+  put("pair.h", "");
+  auto tree = code::collect_sources({folder / "pair.cpp"}, {});
+  EXPECT_EQ(names(tree.sources), "pair.cpp pair.h ");
+  EXPECT_EQ(tree.modules.at(folder / "pair.cpp"), "pair");
+}
+
 TEST_F(Closure, NothingOutsideTheFolderIsOpened) {
   put("a.h", "\n#include \"/etc/passwd\"\n");
   EXPECT_EQ(error_of({"a"}),

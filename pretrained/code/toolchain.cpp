@@ -36,7 +36,7 @@ fs::path default_cache_dir() {
         ": cannot be made; set PRETRAINED_CODE_CACHE to a folder that can hold compiled code");
   if (status.st_uid != geteuid() || (status.st_mode & 022))
     throw IoError(folder.string() +
-                  ": others could put code here that would be run: chmod 700 it, or set "
+                  ": others can put code here that would be run: remove it, or set "
                   "PRETRAINED_CODE_CACHE to a folder of your own");
   return folder;
 }

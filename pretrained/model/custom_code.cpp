@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <regex>
 #include <set>
 
 #include "pretrained/base/error.h"
@@ -63,6 +64,35 @@ std::string digest_headers(const fs::path& folder) {
   for (auto& header : headers)
     hash.update_framed(header.lexically_relative(folder).string()).update_framed(read_file(header));
   return hash.hex();
+}
+
+// A class that is not there shows up in the file we made; say it in the author's terms.
+[[noreturn]] void rethrow(const CompileError& error, const fs::path& folder,
+                          const AutoMap& auto_map) {
+  static const std::regex pattern("entry[.]cpp:[0-9]+:[0-9]+: error: .*");
+  std::smatch match;
+  if (std::regex_search(error.log, match, pattern))
+    for (auto& [auto_class, reference] : auto_map)
+      if (match[0].str().find("<::" + reference.class_name + ">") != std::string::npos ||
+          match[0].str().find("'" + reference.class_name + "'") != std::string::npos)
+        throw CompileError((folder / "config.json").string() + ": field 'auto_map_cpp." +
+                               auto_class + "': " + reference.module +
+                               " does not define a class '" + reference.class_name +
+                               "' that can be used as one: " + printable(match[0].str(), 300),
+                           error.command, error.log);
+  throw CompileError(folder.string() + ": " + error.what(), error.command, error.log);
+}
+
+const code::Library& compile_and_load(const fs::path& folder, const code::Sources& sources,
+                                      const std::string& stub, const AutoMap& auto_map,
+                                      const FromPretrained& options) {
+  try {
+    return code::load(sources, stub, toolchain(options.notice));
+  } catch (const CompileError& error) {
+    rethrow(error, folder, auto_map);
+  } catch (const FormatError& error) {
+    throw FormatError(folder.string() + ": " + error.what());
+  }
 }
 
 std::string file_list(const code::Sources& sources) {
@@ -142,7 +172,7 @@ const ClassTable& load_custom_code(const fs::path& folder, const AutoMap& auto_m
   std::lock_guard lock(table_mutex);
   auto& table = tables()[key];
   if (table) return *table;
-  const code::Library& library = code::load(sources, stub, toolchain(options.notice));
+  const code::Library& library = compile_and_load(folder, sources, stub, auto_map, options);
   auto* entry = reinterpret_cast<void (*)(ClassTable&)>(library.symbol(kEntry));
   auto loaded = std::make_unique<ClassTable>();
   entry(*loaded);

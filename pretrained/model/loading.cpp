@@ -125,13 +125,63 @@ Plan compare(const NamedTensors& own, const NamedTensors& checkpoint,
   return plan;
 }
 
-std::optional<torch::Dtype> wanted_dtype(const Model& model, const NamedTensors& checkpoint,
+std::optional<torch::Dtype> known_dtype(const std::string& name) {
+  try {
+    return parse_dtype(name);
+  } catch (const ArgumentError&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<torch::Dtype> wanted_dtype(const Model& model, const fs::path& folder,
+                                         const NamedTensors& checkpoint,
                                          const FromPretrained& options) {
-  if (options.dtype != "auto") return parse_dtype(options.dtype);
-  if (!model.base_config().dtype.empty()) return parse_dtype(model.base_config().dtype);
+  if (options.dtype != "auto") {
+    auto dtype = parse_dtype(options.dtype);
+    if (!at::isFloatingType(dtype))
+      throw ArgumentError("dtype: parameters are floating-point, not " + options.dtype);
+    return dtype;
+  }
+  if (auto& name = model.base_config().dtype; !name.empty()) {
+    auto dtype = known_dtype(name);
+    if (!dtype || !at::isFloatingType(*dtype))
+      throw ConfigError((folder / "config.json").string() + ": field 'dtype': '" +
+                        printable(name, 40) +
+                        "' is no floating-point dtype; for example float32, bfloat16, float16");
+    return dtype;
+  }
   for (auto& [name, tensor] : checkpoint)
     if (tensor.is_floating_point()) return tensor.scalar_type();
   return std::nullopt;
+}
+
+// Before anything is read: what LibTorch would say in the middle, with a stack trace.
+void check_device(const c10::Device& device) {
+  std::string why;
+  try {
+    if (device.is_meta()) why = "it holds no values";
+    torch::empty({0}, torch::TensorOptions().device(device));
+  } catch (const c10::Error& error) {
+    why = error.what_without_backtrace();
+  }
+  if (!why.empty())
+    throw ArgumentError("device '" + device.str() + "' cannot be used here: " + printable(why) +
+                        "; use cpu");
+}
+
+std::string one_line(const std::vector<std::string>& names) {
+  std::string text = list(names, "tensors");
+  return text.empty() ? text : text.substr(2);
+}
+
+void notice_new_weights(const Model& model, const fs::path& folder, const Plan& plan,
+                        const FromPretrained& options) {
+  auto fresh = plan.report.missing_keys;
+  fresh.insert(fresh.end(), plan.report.mismatched_keys.begin(), plan.report.mismatched_keys.end());
+  if (!options.notice || fresh.empty()) return;
+  options.notice(folder.string() + ": some weights of " + model.model_class().name +
+                 " are newly initialized: " + one_line(fresh) +
+                 ". You should probably TRAIN this model to be able to use it for predictions.");
 }
 
 }  // namespace
@@ -139,8 +189,9 @@ std::optional<torch::Dtype> wanted_dtype(const Model& model, const NamedTensors&
 namespace detail {
 
 void load_into(Model& model, const fs::path& folder, const FromPretrained& options) {
+  check_device(options.device);
   NamedTensors checkpoint = rename(load_folder(folder, options.variant, options.progress), options);
-  auto dtype = wanted_dtype(model, checkpoint, options);
+  auto dtype = wanted_dtype(model, folder, checkpoint, options);
   Plan plan = compare(model.state_dict(), checkpoint, options);
   if (options.report) *options.report = plan.report;
   if (!plan.errors_missing.empty() || !plan.errors_unexpected.empty() ||
@@ -150,11 +201,13 @@ void load_into(Model& model, const fs::path& folder, const FromPretrained& optio
                            list(plan.errors_unexpected, "unexpected") +
                            list(plan.errors_mismatched, "of another shape"),
                        plan.errors_missing, plan.errors_unexpected, plan.report.mismatched_keys);
+  notice_new_weights(model, folder, plan, options);
   torch::NoGradGuard no_grad;
-  for (auto& [own, source] : plan.assignments) {
+  for (auto& [own, stored] : plan.assignments) {
+    at::Tensor source = aligned(stored);
     bool convert = own.is_floating_point() && dtype;
     at::Tensor value = source.to(options.device, convert ? *dtype : own.scalar_type());
-    if (!options.use_mmap && value.is_same(source)) value = source.clone();
+    if (!options.use_mmap && value.is_same(stored)) value = source.clone();
     at::Tensor(own).set_data(value);
   }
   // What the checkpoint lacks (and may lack) follows in dtype and device.

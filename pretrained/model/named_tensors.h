@@ -5,6 +5,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,7 @@ class PRETRAINED_API NamedTensors {
 
  private:
   std::vector<Item> items_;
+  std::unordered_map<std::string, size_t> places_;  // of all items, where they are many
 };
 
 }  // namespace pretrained

@@ -92,12 +92,13 @@ std::set<std::string> python_files(const Json& auto_map, const fs::path& folder)
 // A Python author's auto_map stays: the one the config came with, else the one the folder already
 // has.
 void keep_python(Json::Object& config, const fs::path& folder) {
-  if (config.contains("auto_map") || !fs::is_regular_file(folder / "config.json")) return;
+  if (config.contains("auto_map")) return;
   try {
-    Json old = Json::parse(read_file(folder / "config.json"), "config.json");
+    Json old = Json::parse(read_inside(folder, "config.json"), "config.json");
     if (auto* auto_map = old.find("auto_map")) config["auto_map"] = *auto_map;
+  } catch (const NotFoundError&) {
   } catch (const FormatError&) {
-    // A broken config.json is about to be replaced.
+    // A broken config.json, or a link to elsewhere, is about to be replaced.
   }
 }
 
@@ -129,7 +130,11 @@ void Model::save_pretrained(const fs::path& folder, const SavePretrained& option
   config->dtype = dtype_name(dtype());
   Json json = model_class().config->write(*config);
   auto& object = *json.get_if<Json::Object>();
-  if (!code.auto_map.empty()) object["auto_map_cpp"] = code.auto_map;
+  if (!code.auto_map.empty())
+    object["auto_map_cpp"] = code.auto_map;
+  else if (options.notice)
+    options.notice(folder.string() + " will hold no code: call " + model_class().name +
+                   "::register_for_auto_class(\"Auto…\") before save_pretrained to share it");
   keep_python(object, folder);
 
   WeightsWriter weights(state_dict(), folder, options);

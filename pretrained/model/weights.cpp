@@ -47,13 +47,16 @@ torch::Dtype torch_dtype(st::Dtype dtype) {
   throw FormatError(std::string("no torch dtype for ") + st::dtype_name(dtype));
 }
 
-// A tensor on mapped bytes; copied where the file does not align them.
+// A tensor on mapped bytes, aligned or not.
 torch::Tensor view(char* data, at::IntArrayRef shape, at::IntArrayRef strides, st::Dtype dtype,
                    std::shared_ptr<char> mapping) {
   auto options = torch::TensorOptions(torch_dtype(dtype));
-  bool aligned = reinterpret_cast<uintptr_t>(data) % std::min<size_t>(st::item_size(dtype), 8) == 0;
-  auto tensor = torch::from_blob(data, shape, strides, [mapping](void*) {}, options);
-  return aligned ? tensor : tensor.clone();
+  return torch::from_blob(data, shape, strides, [mapping](void*) {}, options);
+}
+
+bool is_aligned(const at::Tensor& tensor) {
+  auto size = std::min<size_t>(tensor.element_size(), 8);
+  return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % size == 0;
 }
 
 std::vector<int64_t> contiguous_strides(const std::vector<int64_t>& shape) {
@@ -100,9 +103,34 @@ NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
   return tensors;
 }
 
+// Copies are made of what a file does not align. A few bytes that many names, or a stride of 0,
+// show as gigabytes are refused: together they are at most as large as the file.
+NamedTensors align_all(const NamedTensors& tensors, const fs::path& path) {
+  uint64_t left = fs::file_size(path);
+  NamedTensors out;
+  for (auto& [name, tensor] : tensors) {
+    at::Tensor copy = tensor;
+    if (!is_aligned(tensor)) {
+      if (tensor.nbytes() > left)
+        throw FormatError(path.string() + ": tensor '" + printable(name) +
+                          "': it is not aligned, and a copy would be larger than the file");
+      left -= tensor.nbytes();
+      copy = tensor.clone();
+    }
+    out.insert(name, copy);
+  }
+  return out;
+}
+
+// Whether there is anything of that name; what it is, and where a link leads, opening tells.
+bool present(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(path, error));
+}
+
 [[noreturn]] void throw_no_weights(const fs::path& folder, const std::string& variant) {
   std::string hint;
-  if (!variant.empty() && fs::exists(folder / "model.safetensors"))
+  if (!variant.empty() && present(folder / "model.safetensors"))
     hint = "; there is model.safetensors, without a variant";
   throw NotFoundError("Error no file named " + st::weights_name(variant) + ", " +
                       st::index_name(variant) + " or pytorch_model" +
@@ -158,13 +186,17 @@ std::string dtype_name(torch::Dtype dtype) {
   throw ArgumentError(std::string("dtype: no name for ") + toString(dtype));
 }
 
+at::Tensor aligned(const at::Tensor& tensor) {
+  return is_aligned(tensor) ? tensor : tensor.clone();
+}
+
 NamedTensors load_file(const fs::path& path) {
   NamedTensors tensors;
   if (path.extension() == ".bin" || path.extension() == ".pt" || path.extension() == ".pth")
     add_pickle(st::PickleFile(path), tensors);
   else
     add_safetensors(st::File(path), tensors);
-  return tensors;
+  return align_all(tensors, path);
 }
 
 void save_file(const NamedTensors& tensors, const fs::path& path) {
@@ -181,11 +213,11 @@ NamedTensors load_folder(const fs::path& folder, const std::string& variant,
   NamedTensors tensors;
   std::string single = st::weights_name(variant),
               bin = "pytorch_model" + (variant.empty() ? "" : "." + variant) + ".bin";
-  if (fs::exists(folder / single)) {
+  if (present(folder / single)) {
     add_safetensors(st::File(open_inside(folder, single), (folder / single).string()), tensors);
-  } else if (fs::exists(folder / st::index_name(variant))) {
+  } else if (present(folder / st::index_name(variant))) {
     return load_sharded(folder, st::index_name(variant), progress);
-  } else if (fs::exists(folder / bin)) {
+  } else if (present(folder / bin)) {
     add_pickle(st::PickleFile(open_inside(folder, bin), (folder / bin).string()), tensors);
   } else {
     throw_no_weights(folder, variant);

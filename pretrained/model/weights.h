@@ -16,10 +16,14 @@ PRETRAINED_API NamedTensors load_file(const std::filesystem::path& path);
 PRETRAINED_API void save_file(const NamedTensors& tensors, const std::filesystem::path& path);
 
 // All weights of a model's folder, by checkpoint name: model[.variant].safetensors, else its index
-// with every shard, else pytorch_model[.variant].bin. The index is checked against the shards.
-// Throws NotFoundError, FormatError.
+// with every shard, else pytorch_model[.variant].bin. The index is checked against the shards. What
+// a file does not align is not aligned here either: see aligned(). Throws NotFoundError,
+// FormatError.
 PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder,
                                         const std::string& variant, const Progress& progress = {});
+
+// The tensor itself, or a copy where its bytes do not lie at a multiple of its item size.
+PRETRAINED_API at::Tensor aligned(const at::Tensor& tensor);
 
 // Writes model[.variant].safetensors or its shards and index. The files become visible when all are
 // complete, by publish(); without it nothing is left behind.
