@@ -1,0 +1,149 @@
+#pragma once
+// Users, organisations, tokens, and who may do what. Tokens are "hf_" and 34 letters or digits (the
+// JavaScript client takes no others); the database holds their SHA-256 only. May be called from any
+// thread. docs/permissions.md is the table that `role_on` implements.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/storage/database.h"
+
+namespace pretrained::server {
+
+struct Account {
+  int64_t id = 0;
+  bool is_org = false;
+  std::string name, fullname, email;
+  bool is_admin = false, disabled = false;
+  std::optional<int64_t> quota_bytes;
+  int64_t created_at = 0;
+};
+
+enum class Role { none, read, write, admin };
+std::string_view to_string(Role role);
+std::optional<Role> parse_role(std::string_view text);
+
+struct Token {
+  int64_t id = 0, user = 0;
+  std::string name, role;              // "read", "write", "fineGrained"
+  std::map<std::string, Role> scopes;  // fineGrained: "model/org/name" → role
+  int64_t created_at = 0;
+  std::optional<int64_t> expires_at, last_used_at, revoked_at;
+};
+
+// Who sends a request: an account with the token it showed, or nobody.
+struct Caller {
+  std::optional<Account> user;
+  std::optional<Token> token;
+  std::map<int64_t, Role> orgs;  // organisation id → role
+  std::string address, request_id;
+  // serve --anonymous read|write: what nobody may do with public repositories.
+  Role anonymous_role = Role::read;
+  bool anonymous() const { return !user; }
+  std::string name() const { return user ? user->name : "anonymous"; }
+};
+
+// What the rules need to know of a repository.
+struct RepoAccess {
+  int64_t id = 0, owner = 0;
+  std::string type, owner_name, name;  // "model"
+  bool is_private = false;
+  std::string gated;  // "", "auto", "manual"
+  bool disabled = false;
+};
+
+class Accounts {
+ public:
+  explicit Accounts(Database& database) : database_(database) {}
+
+  // Names follow the client's grammar: 1–96 of [A-Za-z0-9._-], no "--" or "..", no "-" or "." at an
+  // end. ArgumentError for a bad name, ConflictError for a taken one.
+  Account create_user(const std::string& name, const std::string& email = "",
+                      bool is_admin = false);
+  Account create_org(const std::string& name, const std::string& fullname, int64_t first_admin);
+  std::optional<Account> find(const std::string& name);
+  std::optional<Account> find(int64_t id);
+  std::vector<Account> list(bool orgs);
+  void set_disabled(int64_t account, bool disabled);
+  void set_quota(int64_t account, std::optional<int64_t> bytes);
+  void set_password(int64_t user, const std::string& password);  // argon2id; "" removes it
+  void remove(int64_t account);  // ConflictError while it owns repositories
+  void set_member(int64_t org, int64_t user, std::optional<Role> role);  // none: removes
+  struct Member {
+    Account account;  // the other side: the user of an org, the org of a user
+    Role role;
+  };
+  std::vector<Member> members(int64_t org);
+  std::vector<Member> orgs_of(int64_t user);
+
+  struct NewToken {
+    Token token;
+    std::string secret;  // shown once
+  };
+  NewToken create_token(int64_t user, const std::string& name, const std::string& role,
+                        const std::map<std::string, Role>& scopes = {},
+                        std::optional<int64_t> expires_at = {});
+  std::vector<Token> tokens(int64_t user);
+  void revoke(int64_t token);
+
+  // The caller that a token belongs to; nothing where it is unknown, expired or revoked, or its
+  // user disabled. Notes the time of use at most once a minute.
+  std::optional<Caller> authenticate(const std::string& secret);
+  std::optional<Account> check_password(const std::string& name, const std::string& password);
+
+  // RFC 8628, as `hf auth login` drives it.
+  struct DeviceCode {
+    std::string device_code, user_code;  // "ABCD-EFGH"
+    int64_t expires_in, interval;        // seconds
+  };
+  DeviceCode start_device_login(const std::string& client_id);
+  enum class Decision { unknown, done };
+  Decision decide_device_login(const std::string& user_code, int64_t user, bool approve);
+  // The waiting login that has this user code, for the approval page.
+  bool device_login_waits(const std::string& user_code);
+  struct Grant {
+    std::string error;  // "authorization_pending", "slow_down", "expired_token", "access_denied",
+                        // "invalid_grant"; "" when granted
+    std::string access_token, refresh_token;
+    int64_t expires_in = 0;
+  };
+  Grant poll_device_login(const std::string& device_code);
+  Grant refresh(const std::string& refresh_token);
+
+  void audit(const Caller& caller, const std::string& action, const std::string& subject,
+             const std::string& detail = "");
+
+ private:
+  Database& database_;
+};
+
+// The most the caller may do with the repository, all rules together: ownership, membership, hub
+// admins, visibility, gating, what the token allows. `none` must look like "no such repository".
+// Gated: who may not read the files yet still sees that the repository exists, see may_see().
+Role role_on(const Caller& caller, const RepoAccess& repo, bool access_granted = false);
+bool may_see(const Caller& caller, const RepoAccess& repo);
+// What the caller may do in a namespace: write creates repositories, admin moves and deletes them.
+Role role_in(const Caller& caller, const Account& owner);
+
+// Requests of one key (token or address) in a fixed window; thread-safe, in memory.
+class RateLimiter {
+ public:
+  RateLimiter(int64_t requests, int64_t window_seconds);
+  ~RateLimiter();
+  struct Verdict {
+    bool allowed;
+    int64_t remaining, reset_seconds;
+  };
+  Verdict take(const std::string& key);
+  int64_t requests() const;
+  int64_t window() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pretrained::server

@@ -1,0 +1,56 @@
+#pragma once
+// What most handlers need: the repository of a path with the caller's right to it, revisions, JSON
+// answers, page links.
+
+#include <string>
+#include <vector>
+
+#include "server/api/app.h"
+
+namespace pretrained::server {
+
+// The repository that {type} (models, datasets, spaces; absent: model), {namespace} and {name}
+// name. 404 RepoNotFound where it is absent or the caller may not see it; 403 GatedRepo (401
+// without a token) where it may be seen but not read; 403 where `needed` is more than the caller
+// has. A former name answers 307 to the current one for GET and HEAD, where the caller may read
+// that.
+Repo require_repo(Call& call, Role needed);
+// Seen, not read: for info of gated repositories.
+Repo require_visible_repo(Call& call);
+// A revision as it stands in one decoded segment. 404 RevisionNotFound "Invalid rev id: X".
+Oid require_revision(Call& call, const Repo& repo, const std::string& revision);
+// A revision whose "/" may be unquoted: the longest known reference at the start of `rest`; the
+// remaining segments are the path.
+struct RevisionAndPath {
+  std::string revision;
+  Oid commit;
+  std::string path;
+};
+RevisionAndPath require_revision_and_path(Call& call, const Repo& repo,
+                                          const std::vector<std::string>& rest);
+// 404 EntryNotFound with X-Repo-Commit.
+[[noreturn]] void throw_entry_not_found(const std::string& path, const std::string& revision,
+                                        const Oid& commit);
+
+Response json_response(const Json& value, int status = 200);
+// The body as a JSON object, at most `limit` bytes; 400 otherwise.
+Json read_json(Call& call, uint64_t limit = 1 << 20);
+// Fields of it: 400 "field 'x': expected a string, got a list".
+std::string string_field(const Json& body, const std::string& name);
+std::optional<std::string> optional_string_field(const Json& body, const std::string& name);
+bool bool_field(const Json& body, const std::string& name, bool otherwise);
+
+std::string type_segment(const std::string& type);  // "model" → "models"
+std::string web_prefix(const std::string& type);    // "model" → "", "dataset" → "datasets/"
+std::string repo_url(const Call& call, const Repo& repo);
+// <base_url + path?query>; rel="next"
+void add_next_link(Call& call, Response& response,
+                   const std::vector<std::pair<std::string, std::string>>& changed_parameters);
+
+// HMAC over the parts and an expiry time, for addresses that carry their own right.
+std::string sign(const Services& services, const std::vector<std::string>& parts,
+                 int64_t expires_s);
+bool verify_signature(const Services& services, const std::vector<std::string>& parts,
+                      int64_t expires_s, const std::string& signature);
+
+}  // namespace pretrained::server

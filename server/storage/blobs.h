@@ -1,0 +1,80 @@
+#pragma once
+// The blob store: immutable files under the data folder (an S3-compatible store can stand here
+// later). A blob's name is given once and never reused: publish() adds a random end to what the
+// caller proposes, and the database row that refers to the blob holds the full name. So a row can
+// be deleted first and its blob removed later without ever hitting a successor.
+//
+// A blob that no row names is an orphan. One that was made by a process that still lives may be
+// about to get its row, so every process holds a lease (a locked file, released by the kernel) and
+// its id is part of the names it makes; sweep() only removes orphans of the dead.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "pretrained/base/files.h"
+
+namespace pretrained::server {
+
+// A blob being written: a private file that disappears unless it is published.
+class StagedBlob {
+ public:
+  explicit StagedBlob(std::filesystem::path path);
+  StagedBlob(StagedBlob&&) noexcept;
+  StagedBlob& operator=(StagedBlob&&) noexcept;
+  ~StagedBlob();
+  void write(std::string_view bytes);  // IoError names the file; disk full is DiskFull
+  int fd() const { return file_.get(); }
+  uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  friend class BlobStore;
+  std::filesystem::path path_;
+  FileDescriptor file_;
+  uint64_t size_ = 0;
+};
+
+// Less space than the reserve: writes get 507 before the disk is full.
+class DiskFull : public IoError {
+ public:
+  using IoError::IoError;
+};
+
+class BlobStore {
+ public:
+  // `folder`/blobs and `folder`/tmp. `reserve`: bytes that must stay free on the disk.
+  BlobStore(const std::filesystem::path& folder, uint64_t reserve);
+  ~BlobStore();
+
+  // Throws DiskFull when `expected` more bytes would go below the reserve.
+  StagedBlob stage(uint64_t expected = 0);
+  // An empty private folder under tmp, removed when the process no longer lives (or by the caller).
+  std::filesystem::path scratch_folder();
+  // fsync of the file, rename, fsync of the folder: durable when it returns. "xorbs/<hash>" becomes
+  // "xorbs/ab/<hash>.<process>.<n>".
+  std::string publish(StagedBlob&& blob, const std::string& proposed);
+  // Several at once with one fsync of each folder.
+  FileDescriptor open(const std::string& name) const;  // NotFoundError
+  uint64_t size(const std::string& name) const;
+  void remove(const std::string& name);  // a missing one is fine
+  void each(const std::string& kind,
+            const std::function<void(const std::string& name, uint64_t size)>& visit) const;
+  // Removes blobs of `kind` for which `known` says no and whose process is dead, and dead
+  // processes' scratch. Returns the bytes freed.
+  uint64_t sweep(const std::string& kind, const std::function<bool(const std::string&)>& known);
+  // Where the blob lies as a file: for hard links from git caches. (A remote store would fetch it.)
+  std::filesystem::path local_path(const std::string& name) const;
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+  uint64_t reserve_;
+  struct Lease;
+  std::unique_ptr<Lease> lease_;
+};
+
+}  // namespace pretrained::server
