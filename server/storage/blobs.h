@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 
+#include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 
 namespace pretrained::server {
@@ -57,7 +58,6 @@ class BlobStore {
   // fsync of the file, rename, fsync of the folder: durable when it returns. "xorbs/<hash>" becomes
   // "xorbs/ab/<hash>.<process>.<n>".
   std::string publish(StagedBlob&& blob, const std::string& proposed);
-  // Several at once with one fsync of each folder.
   FileDescriptor open(const std::string& name) const;  // NotFoundError
   uint64_t size(const std::string& name) const;
   void remove(const std::string& name);  // a missing one is fine
