@@ -107,6 +107,8 @@ CREATE TABLE packs (
   bytes INTEGER NOT NULL,
   objects INTEGER NOT NULL,
   UNIQUE (repo, checksum)) STRICT;
+CREATE INDEX packs_by_pack_blob ON packs (pack_blob);
+CREATE INDEX packs_by_index_blob ON packs (index_blob);
 
 -- The last commit of each path. A chain is a line of first parents; a commit that does not extend
 -- the end of a chain starts a new one, which remembers where it left its own.
@@ -140,6 +142,7 @@ CREATE TABLE xorbs (
   chunks INTEGER NOT NULL,
   chunk_table BLOB NOT NULL,                 -- a chunk: hash 32, record offset u32, raw length u32
   lease_until INTEGER NOT NULL) STRICT;      -- not collected before, referenced or not
+CREATE INDEX xorbs_by_blob ON xorbs (blob);
 CREATE TABLE xorb_access (                   -- who may build files of it
   xorb BLOB NOT NULL REFERENCES xorbs ON DELETE CASCADE,
   repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
