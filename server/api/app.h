@@ -2,6 +2,8 @@
 // From Request to Response: who calls, which route, may they, the handler, and the one place where
 // exceptions become answers. Needs no socket: tests and fuzzers call App::handle.
 
+#include <array>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +28,13 @@ struct AppOptions {
   int64_t xet_token_seconds = 3600;
 };
 
+// What App::handle counts, for /metrics.
+struct Counters {
+  std::array<std::atomic<uint64_t>, 6> answers{};  // by status / 100
+  std::atomic<uint64_t> active{0}, limited{0}, bad_credentials{0}, internal_errors{0};
+  int64_t started_at = now_ms();
+};
+
 // Everything a handler may use. One for the whole process; all of it is thread-safe.
 struct Services {
   Database& database;
@@ -36,6 +45,7 @@ struct Services {
   Repos& repos;
   AppOptions options;
   std::string signing_key;  // 32 bytes, from the database: Xet tokens and signed addresses
+  std::shared_ptr<Counters> counters = std::make_shared<Counters>();
 };
 
 // One call of a handler.
@@ -61,6 +71,9 @@ std::vector<Route<ApiHandler>> social_routes();      // likes, access requests, 
 std::vector<Route<ApiHandler>> misc_routes();        // validate-yaml, healthz, metrics, telemetry
 std::vector<Route<ApiHandler>> git_routes();         // smart HTTP
 
+// Who calls is known from "Authorization: Bearer <token>" or Basic with the token as password and
+// any user name. Paths that begin with "v1", "v2", "cas" or "xet" carry tokens of their own
+// (protocol of Xet): there the handler checks, and the caller is nobody.
 class App {
  public:
   explicit App(Services services);

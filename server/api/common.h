@@ -2,7 +2,10 @@
 // What most handlers need: the repository of a path with the caller's right to it, revisions, JSON
 // answers, page links.
 
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "server/api/app.h"
@@ -19,8 +22,8 @@ Repo require_repo(Call& call, Role needed);
 Repo require_visible_repo(Call& call);
 // A revision as it stands in one decoded segment. 404 RevisionNotFound "Invalid rev id: X".
 Oid require_revision(Call& call, const Repo& repo, const std::string& revision);
-// A revision whose "/" may be unquoted: the longest known reference at the start of `rest`; the
-// remaining segments are the path.
+// A revision whose "/" may be unquoted: the first segment where that is a revision, else the
+// longest known reference at the start of `rest`; the remaining segments are the path.
 struct RevisionAndPath {
   std::string revision;
   Oid commit;
@@ -33,7 +36,7 @@ RevisionAndPath require_revision_and_path(Call& call, const Repo& repo,
                                         const Oid& commit);
 
 Response json_response(const Json& value, int status = 200);
-// The body as a JSON object, at most `limit` bytes; 400 otherwise.
+// The body as a JSON object ("" is an empty one), at most `limit` bytes; 400 otherwise.
 Json read_json(Call& call, uint64_t limit = 1 << 20);
 // Fields of it: 400 "field 'x': expected a string, got a list".
 std::string string_field(const Json& body, const std::string& name);
@@ -46,6 +49,13 @@ std::string repo_url(const Call& call, const Repo& repo);
 // <base_url + path?query>; rel="next"
 void add_next_link(Call& call, Response& response,
                    const std::vector<std::pair<std::string, std::string>>& changed_parameters);
+
+// RFC 4648 with or without padding; nothing for any other byte. And the other way, padded.
+std::optional<std::string> decode_base64(std::string_view text);
+std::string encode_base64(std::string_view bytes);
+
+// The fields of an application/x-www-form-urlencoded body, at most `limit` bytes.
+std::vector<std::pair<std::string, std::string>> read_form(Call& call, uint64_t limit = 1 << 20);
 
 // HMAC over the parts and an expiry time, for addresses that carry their own right.
 std::string sign(const Services& services, const std::vector<std::string>& parts,
