@@ -1,1 +1,56 @@
-int main() { return 0; }
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+
+#include "pretrained/base/error.h"
+#include "pretrained/base/version.h"
+#include "server/commands/commands.h"
+
+// The command `pretrained-hub`: a hub for models, datasets and spaces on one binary and one folder.
+
+using namespace pretrained;
+using namespace pretrained::server;
+
+namespace {
+
+int fail(const std::string& message, int code) {
+  std::cerr << "pretrained-hub: " << message << std::endl;
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  CLI::App app("A hub that the official clients use unchanged, on one binary and one folder.",
+               "pretrained-hub");
+  app.set_version_flag("--version", std::string("pretrained-hub ") + kVersion);
+  app.require_subcommand(1);
+  app.footer(
+      "Examples:\n"
+      "  pretrained-hub serve --data /srv/hub --listen 127.0.0.1:8080\n"
+      "  HF_ENDPOINT=http://127.0.0.1:8080 HF_TOKEN=$(cat /srv/hub/admin-token) hf auth whoami\n"
+      "  pretrained-hub user create alice --data /srv/hub\n"
+      "  pretrained-hub backup /backups/today --data /srv/hub\n"
+      "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not permitted, 5 bad data, 6 network");
+  add_serve(app);
+  add_user(app);
+  add_org(app);
+  add_token(app);
+  add_gc(app);
+  add_fsck(app);
+  add_backup(app);
+  add_restore(app);
+  add_migrate(app);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return fail(std::string(error.what()) + " (see pretrained-hub --help)", 2);
+  } catch (const Error& error) {
+    return fail(error.what(), error.exit_code());
+  } catch (const std::exception& error) {
+    return fail(error.what(), 1);
+  }
+}

@@ -1,0 +1,189 @@
+#include "server/commands/maintenance.h"
+
+#include <unistd.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "pretrained/base/error.h"
+#include "pretrained/base/files.h"
+
+namespace pretrained::server {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int64_t kManyPacks = 32;
+
+std::vector<int64_t> all_repos(Database& database) {
+  std::vector<int64_t> ids;
+  for (auto& row : database.read([](Transaction& t) { return t.query("SELECT id FROM repos"); }))
+    ids.push_back(row.integer(0));
+  return ids;
+}
+
+// What the history of every reference names; nothing where the repository is gone meanwhile.
+std::optional<std::vector<std::string>> named_objects(Hub& hub, int64_t repo) {
+  if (!hub.repos.find(repo)) return std::nullopt;
+  std::vector<Oid> tips;
+  for (auto& ref : hub.git.refs(repo)) tips.push_back(ref.target);
+  std::vector<std::string> names;
+  if (!tips.empty())
+    for (auto& pointer : hub.git.open(repo)->pointers(tips, {})) names.push_back(pointer.sha256);
+  return names;
+}
+
+bool names_blob(Database& database, const std::string& kind, const std::string& blob) {
+  return database.read([&](Transaction& t) {
+    if (kind == "xorbs") return t.one("SELECT 1 FROM xorbs WHERE blob = ?", blob).has_value();
+    return t
+        .one(
+            "SELECT 1 FROM packs WHERE pack_blob = ?1 UNION ALL "
+            "SELECT 1 FROM packs WHERE index_blob = ?1",
+            blob)
+        .has_value();
+  });
+}
+
+std::vector<std::string> blob_names(Transaction& t) {
+  std::vector<std::string> names;
+  for (auto& row : t.query("SELECT pack_blob FROM packs UNION SELECT index_blob FROM packs UNION "
+                           "SELECT blob FROM xorbs"))
+    names.push_back(row.text(0));
+  return names;
+}
+
+uint64_t roll_up_packs(Hub& hub) {
+  uint64_t repacked = 0;
+  for (int64_t repo : all_repos(hub.database))
+    if (hub.git.pack_count(repo) > kManyPacks) repacked += hub.git.repack(repo, false);
+  return repacked;
+}
+
+void copy_blob(const fs::path& from, const fs::path& to, bool link) {
+  fs::create_directories(to.parent_path());
+  std::error_code error;
+  if (link) fs::create_hard_link(from, to, error);
+  if (!link || error) {
+    error.clear();
+    fs::copy_file(from, to, error);
+  }
+  if (error)
+    throw IoError(from.string() + ": cannot be copied to " + to.string() + ": " + error.message());
+}
+
+}  // namespace
+
+GcReport collect_garbage(Hub& hub) {
+  FileLock lock(hub.maintenance_lock());
+  GcReport report;
+  for (int64_t repo : all_repos(hub.database))
+    if (auto names = named_objects(hub, repo)) hub.content.keep_only(repo, *names);
+  report.content = hub.content.collect();
+  report.repacked = roll_up_packs(hub);
+  for (std::string kind : {"xorbs", "packs"})
+    report.orphan_bytes += hub.blobs.sweep(
+        kind, [&](const std::string& blob) { return names_blob(hub.database, kind, blob); });
+  return report;
+}
+
+std::vector<std::string> check(Hub& hub, bool read_bytes, const Progress& progress) {
+  // Nothing that is looked at may be removed meanwhile.
+  FileLock lock(hub.maintenance_lock());
+  std::vector<std::string> problems;
+  auto names = hub.database.read([&](Transaction& t) {
+    for (auto& row : t.query("PRAGMA integrity_check"))
+      if (row.text(0) != "ok") problems.push_back("hub.db: " + row.text(0));
+    return blob_names(t);
+  });
+  for (size_t i = 0; i < names.size(); ++i) {
+    progress("blobs", i, names.size());
+    try {
+      hub.blobs.size(names[i]);
+    } catch (const NotFoundError& error) {
+      problems.push_back(error.what());
+    }
+  }
+  auto repos = all_repos(hub.database);
+  for (size_t i = 0; i < repos.size(); ++i) {
+    progress("repositories", i, repos.size());
+    auto repo = hub.repos.find(repos[i]);
+    if (!repo) continue;
+    auto found = hub.git.fsck(repos[i]);
+    if (found.empty()) {
+      auto names = named_objects(hub, repos[i]).value_or(std::vector<std::string>());
+      for (auto& name : names)
+        if (!hub.content.object(repos[i], name))
+          found.push_back("its history names object " + name + ", which is not stored");
+    }
+    for (auto& problem : found) problems.push_back(repo->full_name() + ": " + problem);
+  }
+  for (auto& problem : hub.content.fsck(read_bytes, [&](uint64_t done, uint64_t total) {
+         progress("large files", done, total);
+       }))
+    problems.push_back(problem);
+  return problems;
+}
+
+void backup(Hub& hub, const fs::path& target, bool link, const Progress& progress) {
+  if (fs::exists(target))
+    throw ArgumentError(target.string() + ": exists already; name a new folder");
+  FileLock lock(hub.maintenance_lock());
+  fs::path partial = target.string() + ".partial";
+  fs::remove_all(partial);
+  fs::create_directories(partial);
+  fs::permissions(partial, fs::perms::owner_all);
+  hub.database.backup(partial / "hub.db");
+  std::vector<std::string> names;
+  {
+    Database copy(partial / "hub.db");
+    names = copy.read(blob_names);
+  }
+  for (size_t i = 0; i < names.size(); ++i) {
+    progress("blobs", i, names.size());
+    copy_blob(hub.blobs.local_path(names[i]), partial / "blobs" / names[i], link);
+  }
+  sync();
+  fs::rename(partial, target);
+}
+
+struct Upkeep::State {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool stopping = false;
+  std::thread thread;
+};
+
+Upkeep::Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report)
+    : state_(std::make_unique<State>()) {
+  state_->thread = std::thread([&hub, gc_interval, report, state = state_.get()] {
+    int64_t collected = now_ms();
+    std::unique_lock lock(state->mutex);
+    while (
+        !state->changed.wait_for(lock, std::chrono::seconds(30), [&] { return state->stopping; })) {
+      lock.unlock();
+      try {
+        if (gc_interval > 0 && now_ms() - collected >= gc_interval * 1000) {
+          collect_garbage(hub);
+          collected = now_ms();
+        } else {
+          FileLock maintenance(hub.maintenance_lock());
+          roll_up_packs(hub);
+        }
+      } catch (const std::exception& error) {
+        report(std::string("upkeep: ") + error.what());
+      }
+      lock.lock();
+    }
+  });
+}
+
+Upkeep::~Upkeep() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->changed.notify_all();
+  state_->thread.join();
+}
+
+}  // namespace pretrained::server
