@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +30,7 @@ struct Repo {
 };
 
 // What the files of one commit say: README.md's front matter, config.json, the weights' headers.
+// Files that break their format say nothing: a push is never refused for them.
 struct Metadata {
   Json tags = Json::Array{};
   std::optional<std::string> pipeline_tag, library_name, sdk;
@@ -37,8 +40,10 @@ struct Metadata {
 Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit,
                        ContentStore& content, int64_t repo);
 
-// The YAML between the "---" lines at the top of a model card, as JSON; null where there is none.
-// FormatError with line and column. Duplicate keys are an error.
+// The YAML between the "---" lines at the top of a model card, as JSON, plain scalars read as
+// PyYAML does (dates stay text); null where there is none. FormatError with line and column.
+// Duplicate keys are an error, and so is more than 1 MiB, 64 levels or 100,000 values, aliases
+// counted as what they stand for.
 Json parse_front_matter(std::string_view readme, const std::string& source);
 // What validate-yaml answers: messages, empty when sound.
 struct CardProblems {
@@ -62,39 +67,56 @@ class Repos {
  public:
   Repos(Database& database, Accounts& accounts, GitStore& git, ContentStore& content)
       : database_(database), accounts_(accounts), git_(git), content_(content) {}
+  ~Repos();  // writes the downloads that it still counts in memory
 
-  // Exact name, current or, with `follow_moves`, a former one.
+  // Exact name, current or, with `follow_moves`, a former one or one in other case.
   std::optional<Repo> find(const std::string& type, const std::string& owner,
                            const std::string& name, bool follow_moves = false);
   std::optional<Repo> find(int64_t id);
-  // With its first commit: .gitattributes with the usual LFS patterns on main. ArgumentError,
-  // ConflictError.
+  // With its first commit on main: .gitattributes with the usual LFS patterns, and `files`.
+  // ArgumentError, ConflictError. Nobody sees it before it is whole.
   Repo create(const Caller& caller, const std::string& type, const Account& owner,
-              const std::string& name, bool is_private, std::optional<std::string> sdk = {});
+              const std::string& name, bool is_private, std::optional<std::string> sdk = {},
+              const std::vector<FileChange>& files = {});
   void remove(const Repo& repo);
-  // ConflictError where the new name is taken. The old one redirects.
+  // ConflictError where the new name is taken, QuotaExceeded of the new owner. The old one
+  // redirects.
   void move(const Repo& repo, const Account& new_owner, const std::string& new_name);
   void set_visibility(const Repo& repo, bool is_private);
-  void set_gated(const Repo& repo, const std::string& gated);
+  void set_gated(const Repo& repo, const std::string& gated);  // "", "auto", "manual"
   // Only repositories that the caller may see. `next` is the cursor of the page that follows.
   std::vector<Repo> list(const Caller& caller, const ListQuery& query, std::string& next);
   bool access_granted(const Repo& repo, const Caller& caller);
 
-  // One change of content by HTTP or git: publishes, marks objects committed, refreshes metadata
-  // when main moved, counts bytes against the owner's quota (HttpError-free: QuotaExceeded), queues
-  // webhooks and repacking.
+  // One change of content by HTTP: packs, references, objects (now the repository's), the owner's
+  // quota (QuotaExceeded), webhooks and what `also` does, all or nothing. Then what lists show is
+  // read from the new main, and pull requests note their new commits.
   void publish(const Caller& caller, const Repo& repo, const std::vector<GitStore::Stored>& packs,
                const std::vector<RefUpdate>& updates, const std::vector<std::string>& objects,
                const std::function<void(Transaction&)>& also = {});
-  // For pushes: the same as transaction part, given accepted updates.
+  // The same for a push, whose references git moves. record_push() goes into PushCheck::also;
+  // after_push() follows receive_pack(), with the updates that were accepted.
+  void record_push(Transaction& transaction, const Repo& repo,
+                   const std::vector<RefUpdate>& updates, const std::vector<std::string>& objects);
   void after_push(const Caller& caller, const Repo& repo, const std::vector<RefUpdate>& updates);
+  // Reads metadata that a process which died had not read yet; for upkeep.
+  void refresh_stale();
+  // Counted in memory, written at most once a second.
   void count_download(const Repo& repo);
 
  private:
+  void record(Transaction& transaction, const Repo& repo, const std::vector<RefUpdate>& updates,
+              const std::vector<std::string>& objects, uint64_t pack_bytes);
+  void refresh_metadata(const Repo& repo, const RefUpdate& main);
+  void note_commits(const Caller& caller, const Repo& repo, const RefUpdate& pull_request);
+  void write_downloads();
   Database& database_;
   Accounts& accounts_;
   GitStore& git_;
   ContentStore& content_;
+  std::mutex downloads_mutex_;
+  std::map<int64_t, int64_t> downloads_;
+  int64_t downloads_written_at_ = 0;
 };
 
 class QuotaExceeded : public Error {
