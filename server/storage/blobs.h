@@ -23,20 +23,21 @@ namespace pretrained::server {
 // A blob being written: a private file that disappears unless it is published.
 class StagedBlob {
  public:
-  explicit StagedBlob(std::filesystem::path path);
+  // `reserve`: see BlobStore; looked at again every 32 MiB.
+  explicit StagedBlob(std::filesystem::path path, uint64_t reserve = 0);
   StagedBlob(StagedBlob&&) noexcept;
   StagedBlob& operator=(StagedBlob&&) noexcept;
   ~StagedBlob();
   void write(std::string_view bytes);  // IoError names the file; disk full is DiskFull
   int fd() const { return file_.get(); }
-  uint64_t size() const { return size_; }
+  uint64_t size() const { return size_; }  // what write() wrote
   const std::filesystem::path& path() const { return path_; }
 
  private:
   friend class BlobStore;
   std::filesystem::path path_;
   FileDescriptor file_;
-  uint64_t size_ = 0;
+  uint64_t size_ = 0, reserve_ = 0;
 };
 
 // Less space than the reserve: writes get 507 before the disk is full.
@@ -45,9 +46,11 @@ class DiskFull : public IoError {
   using IoError::IoError;
 };
 
+// All functions may be called from any thread; several processes may share one folder.
 class BlobStore {
  public:
-  // `folder`/blobs and `folder`/tmp. `reserve`: bytes that must stay free on the disk.
+  // Makes `folder`/blobs, `folder`/tmp and `folder`/leases, private to the user. `reserve`: bytes
+  // that must stay free on the disk.
   BlobStore(const std::filesystem::path& folder, uint64_t reserve);
   ~BlobStore();
 
@@ -56,21 +59,27 @@ class BlobStore {
   // An empty private folder under tmp, removed when the process no longer lives (or by the caller).
   std::filesystem::path scratch_folder();
   // fsync of the file, rename, fsync of the folder: durable when it returns. "xorbs/<hash>" becomes
-  // "xorbs/ab/<hash>.<process>.<n>".
+  // "xorbs/ab/<hash>.<process>.<n>". A proposal is a kind of small letters, "/", and a name of at
+  // most 150 letters, digits, ".", "_" and "-" that begins with two lower-case hex digits;
+  // FormatError otherwise, and wherever a name is not one that publish() gave.
   std::string publish(StagedBlob&& blob, const std::string& proposed);
-  FileDescriptor open(const std::string& name) const;  // NotFoundError
+  // NotFoundError. A blob that is open stays readable though it is removed.
+  FileDescriptor open(const std::string& name) const;
   uint64_t size(const std::string& name) const;
   void remove(const std::string& name);  // a missing one is fine
   void each(const std::string& kind,
             const std::function<void(const std::string& name, uint64_t size)>& visit) const;
   // Removes blobs of `kind` for which `known` says no and whose process is dead, and dead
-  // processes' scratch. Returns the bytes freed.
+  // processes' scratch. Returns the bytes freed. `known` is asked after the process was found dead,
+  // and must look at the database as it is then.
   uint64_t sweep(const std::string& kind, const std::function<bool(const std::string&)>& known);
   // Where the blob lies as a file: for hard links from git caches. (A remote store would fetch it.)
   std::filesystem::path local_path(const std::string& name) const;
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
+  void make_durable_folder(const std::string& name);
+  void sweep_scratch();
   std::filesystem::path folder_;
   uint64_t reserve_;
   struct Lease;
