@@ -1,0 +1,121 @@
+"""Starts a real pretrained-hub on a free port with a data folder of its own; runs its admin verbs and real clients."""
+import contextlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, urllib.error, urllib.request
+
+SERVER = os.environ["PRETRAINED_HUB"]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PYTHON = str(ROOT / ".venv/bin/python")
+PEERS = ROOT / "build/peers"
+
+
+def clean_environment(**changes):
+    """What a user's shell would have, and nothing of the machine's own Hugging Face settings."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "GIT_", "XDG_"))}
+    env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "NO_PROXY": "*", "no_proxy": "*"}
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        env.pop(name, None)
+    return env | {k: str(v) for k, v in changes.items()}
+
+
+class Hub:
+    def __init__(self, *options, data=None, port=0):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hub-test-"))
+        self.data = pathlib.Path(data) if data else self.folder / "data"
+        self.options = options
+        self.port = port
+        self.start()
+
+    def start(self):
+        self.log = open(self.folder / "server.log", "ab")
+        self.process = subprocess.Popen(
+            [SERVER, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--json", "--rate-limit", "0",
+             "--disk-reserve", "1MB", "--access-log", self.folder / "access.log", *self.options],
+            stdout=self.log, stderr=subprocess.PIPE)
+        line = self.process.stderr.readline()
+        assert line.startswith(b"{"), line + self.process.stderr.read()
+        hello = json.loads(line)
+        self.url, self.port = hello["url"], hello["port"]
+        # Whatever else it says goes to the log.
+        subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=self.log)
+        self.admin = (self.data / "admin-token").read_text().strip()
+
+    def stop(self, how=signal.SIGTERM, timeout=40):
+        self.process.send_signal(how)
+        self.process.wait(timeout)
+        self.process.stderr.close()
+        return self.process.returncode
+
+    def restart(self, how=signal.SIGKILL):
+        self.stop(how)
+        self.start()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cli(self, *words, expect=0, stdin=None):
+        done = subprocess.run([SERVER, *map(str, words), "--data", self.data, "--json"], capture_output=True, text=True,
+                              input=stdin)
+        assert done.returncode == expect, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout) if done.stdout.strip() else done.stderr
+
+    def user(self, name, **options):
+        return self.cli("user", "create", name)["token"]
+
+    def log_text(self):
+        return (self.folder / "access.log").read_text()
+
+    def env(self, token=None, home=None, **changes):
+        home = pathlib.Path(home or tempfile.mkdtemp(dir=self.folder))
+        changes = {"HF_ENDPOINT": self.url, "HF_HOME": home / "hf", "HOME": home} | changes
+        return clean_environment(**changes, **({"HF_TOKEN": token} if token else {}))
+
+    def call(self, method, path, token=None, body=None, headers={}, raw=False):
+        """(status, headers, JSON or bytes) of one plain request."""
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=dict(headers))
+        if data is not None and "content-type" not in {h.lower() for h in headers}:
+            request.add_header("Content-Type", "application/json")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
+        try:
+            answer = opener.open(request, timeout=60)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            content = answer.read()
+            kind = answer.headers.get("Content-Type", "")
+            if not raw and kind.startswith("application/json") and content:
+                content = json.loads(content)
+            return answer.status, answer.headers, content
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+def run(*argv, env, expect=0, cwd=None, stdin=None, timeout=300):
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, env=env, cwd=cwd, input=stdin,
+                          timeout=timeout)
+    assert expect is None or done.returncode == expect, (
+        f"{argv}: exit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def run_python(code, env, python=PYTHON, expect=0):
+    """Runs code in a fresh interpreter; what it prints last, as JSON."""
+    done = run(python, "-c", code, env=env, expect=expect)
+    lines = done.stdout.strip().splitlines()
+    return json.loads(lines[-1]) if lines and expect == 0 else done
+
+
+@contextlib.contextmanager
+def hub(*options):
+    server = Hub(*options)
+    try:
+        yield server
+    finally:
+        server.close()
