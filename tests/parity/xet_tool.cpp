@@ -2,6 +2,7 @@
 // xorb FILE OUT         the chunks of FILE as one xorb; prints its hash
 // unxorb XORB HASH OUT  verified and decoded
 // shard IN OUT          read, written without footer; prints what it says of its files
+// dedup IN KEY OUT      its xorbs as a deduplication answer under a key
 #include <pretrained/base/error.h>
 #include <pretrained/base/files.h>
 #include <pretrained/xet/hashing.h>
@@ -51,6 +52,11 @@ int main(int argc, char** argv) try {
       std::cout << file.hash.hex() << " " << file.size() << " " << file.sha256.value_or("-")
                 << "\n";
     write_file_atomically(args.at(2), xet::serialize_shard(shard));
+  } else if (args[0] == "dedup") {
+    auto shard = xet::parse_shard(read(1));
+    shard.files.clear();
+    xet::ShardFooter footer{xet::Hash::parse(args.at(2)).value(), 1, uint64_t(1) << 40};
+    write_file_atomically(args.at(3), xet::serialize_dedup_shard(shard, footer));
   }
   return 0;
 } catch (const Error& error) {
