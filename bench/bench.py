@@ -1,4 +1,4 @@
-"""./dev bench [start|load|code] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
+"""./dev bench [start|load|code|xet] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
 
 usage: bench.py BUILD_FOLDER [NAME…]
 """
@@ -14,7 +14,7 @@ import time
 
 parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
 parser.add_argument("build")
-parser.add_argument("names", nargs="*", help="start, load, code; all without a name")
+parser.add_argument("names", nargs="*", help="start, load, code, xet; all without a name")
 parser.add_argument("--json", action="store_true")
 parser.add_argument("--runs", type=int, default=5)
 options = parser.parse_args()
@@ -120,6 +120,12 @@ def bench_code():
         None, at_most=0.020)
 
 
+def bench_xet():
+    import xet
+
+    xet.bench(build, work, options.runs, measure, interleave, row)
+
+
 def print_table():
     def number(value, unit):
         if value is None:
@@ -135,7 +141,7 @@ def print_table():
               f"{r['target']:>9}  {r['peer_name']}  {mark}")
 
 
-benches = {"start": bench_start, "load": bench_load, "code": bench_code}
+benches = {"start": bench_start, "load": bench_load, "code": bench_code, "xet": bench_xet}
 for name in options.names or benches:
     if name not in benches:
         sys.exit(f"bench: no benchmark '{name}'; there are {', '.join(benches)}")
