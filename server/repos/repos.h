@@ -29,6 +29,12 @@ struct Repo {
   std::string full_name() const { return access.owner_name + "/" + access.name; }
 };
 
+// Whom commits name: the account, never its mail address.
+Person commit_author(const Caller& caller);
+// 1–96 of [A-Za-z0-9._-], no "--" or "..", no "-" or "." at an end, no ".git" at the end, and
+// "owner/name" at most 96; ArgumentError.
+void check_repo_name(const std::string& owner, const std::string& name);
+
 // What the files of one commit say: README.md's front matter, config.json, the weights' headers.
 // Files that break their format say nothing: a push is never refused for them.
 struct Metadata {
@@ -42,7 +48,7 @@ Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit
 
 // The YAML between the "---" lines at the top of a model card, as JSON, plain scalars read as
 // PyYAML does (dates stay text); null where there is none. FormatError with line and column.
-// Duplicate keys are an error, and so is more than 1 MiB, 64 levels or 100,000 values, aliases
+// Duplicate keys are an error, and so is more than 1 MiB, 32 levels or 100,000 values, aliases
 // counted as what they stand for.
 Json parse_front_matter(std::string_view readme, const std::string& source);
 // What validate-yaml answers: messages, empty when sound.
