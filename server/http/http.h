@@ -18,7 +18,10 @@
 
 namespace pretrained::server {
 
-// Names compare without case; order is kept; a name may occur more than once.
+bool equal_ignoring_case(std::string_view a, std::string_view b);  // ASCII
+
+// Names compare without case; order is kept; a name may occur more than once. What a handler puts
+// in is sent with control characters as spaces, so no value can add a header of its own.
 class Headers {
  public:
   void add(std::string name, std::string value);
@@ -35,7 +38,8 @@ class Headers {
 };
 
 // The bytes of a request, read once, in order, straight from the client. A client that stops
-// sending, or sends more than was announced or allowed, is an HttpError (408, 400, 413).
+// sending, sends less than was announced, breaks the chunked framing or sends more than is allowed
+// is an HttpError (408, 400, 400, 413). The first read answers "Expect: 100-continue".
 class Body {
  public:
   virtual ~Body() = default;
@@ -69,14 +73,16 @@ struct Request {
   std::string base_url;        // "http://host:port", as the client reaches us, no trailing slash
   std::string request_id;
 
-  // Splits and decodes `target`; HttpError 400 for bad escapes, NUL, or "." and ".." segments.
+  // Splits and decodes `target`. Empty segments (doubled and trailing slashes) are dropped.
+  // HttpError 400 where it does not start with "/", and for bad escapes, control characters, NUL,
+  // and for "." and "..", also between encoded slashes.
   void set_target(std::string target);
   std::optional<std::string> parameter(std::string_view name) const;
   std::vector<std::string> parameters(std::string_view name) const;
   // "true", "True", "1" and the bare name are true.
   bool flag(std::string_view name) const;
   // The whole body; HttpError 413 beyond `limit`. A gzip Content-Encoding is undone, within the
-  // limit.
+  // limit; 400 where it is damaged or cut, 415 for other encodings.
   std::string read_body(uint64_t limit = 1 << 20);
 };
 
@@ -88,12 +94,16 @@ class Sink {
   virtual void send_file(int fd, uint64_t offset, uint64_t length) = 0;
 };
 
-// A body of known length (no `length`: chunked), produced while it is sent.
+// A body of known length (no `length`: chunked), produced while it is sent; not for HEAD. What
+// `produce` throws before its first byte is answered as if the handler had thrown it; later, and
+// where it gives another length than it said, the connection is cut so that the client notices.
 struct Stream {
   std::optional<uint64_t> length;
   std::function<void(Sink&)> produce;
 };
 
+// Content-Length, Transfer-Encoding, Connection, Date and X-Request-Id are set while sending. Only
+// for a HEAD with an empty string as its body is a Content-Length of the handler's kept.
 struct Response {
   int status = 200;
   Headers headers;
