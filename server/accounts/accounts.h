@@ -56,80 +56,8 @@ struct RepoAccess {
   bool disabled = false;
 };
 
-class Accounts {
- public:
-  explicit Accounts(Database& database) : database_(database) {}
-
-  // Names follow the client's grammar: 1–96 of [A-Za-z0-9._-], no "--" or "..", no "-" or "." at an
-  // end. ArgumentError for a bad name, ConflictError for a taken one.
-  Account create_user(const std::string& name, const std::string& email = "",
-                      bool is_admin = false);
-  Account create_org(const std::string& name, const std::string& fullname, int64_t first_admin);
-  std::optional<Account> find(const std::string& name);
-  std::optional<Account> find(int64_t id);
-  std::vector<Account> list(bool orgs);
-  void set_disabled(int64_t account, bool disabled);
-  void set_quota(int64_t account, std::optional<int64_t> bytes);
-  void set_password(int64_t user, const std::string& password);  // argon2id; "" removes it
-  void remove(int64_t account);  // ConflictError while it owns repositories
-  void set_member(int64_t org, int64_t user, std::optional<Role> role);  // none: removes
-  struct Member {
-    Account account;  // the other side: the user of an org, the org of a user
-    Role role;
-  };
-  std::vector<Member> members(int64_t org);
-  std::vector<Member> orgs_of(int64_t user);
-
-  struct NewToken {
-    Token token;
-    std::string secret;  // shown once
-  };
-  NewToken create_token(int64_t user, const std::string& name, const std::string& role,
-                        const std::map<std::string, Role>& scopes = {},
-                        std::optional<int64_t> expires_at = {});
-  std::vector<Token> tokens(int64_t user);
-  void revoke(int64_t token);
-
-  // The caller that a token belongs to; nothing where it is unknown, expired or revoked, or its
-  // user disabled. Notes the time of use at most once a minute.
-  std::optional<Caller> authenticate(const std::string& secret);
-  std::optional<Account> check_password(const std::string& name, const std::string& password);
-
-  // RFC 8628, as `hf auth login` drives it.
-  struct DeviceCode {
-    std::string device_code, user_code;  // "ABCD-EFGH"
-    int64_t expires_in, interval;        // seconds
-  };
-  DeviceCode start_device_login(const std::string& client_id);
-  enum class Decision { unknown, done };
-  Decision decide_device_login(const std::string& user_code, int64_t user, bool approve);
-  // The waiting login that has this user code, for the approval page.
-  bool device_login_waits(const std::string& user_code);
-  struct Grant {
-    std::string error;  // "authorization_pending", "slow_down", "expired_token", "access_denied",
-                        // "invalid_grant"; "" when granted
-    std::string access_token, refresh_token;
-    int64_t expires_in = 0;
-  };
-  Grant poll_device_login(const std::string& device_code);
-  Grant refresh(const std::string& refresh_token);
-
-  void audit(const Caller& caller, const std::string& action, const std::string& subject,
-             const std::string& detail = "");
-
- private:
-  Database& database_;
-};
-
-// The most the caller may do with the repository, all rules together: ownership, membership, hub
-// admins, visibility, gating, what the token allows. `none` must look like "no such repository".
-// Gated: who may not read the files yet still sees that the repository exists, see may_see().
-Role role_on(const Caller& caller, const RepoAccess& repo, bool access_granted = false);
-bool may_see(const Caller& caller, const RepoAccess& repo);
-// What the caller may do in a namespace: write creates repositories, admin moves and deletes them.
-Role role_in(const Caller& caller, const Account& owner);
-
-// Requests of one key (token or address) in a fixed window; thread-safe, in memory.
+// Requests of one key (token or address) in a fixed window; thread-safe, in memory. Keys beyond
+// 65,536 in one window share 1,024 counters, so memory is bounded. `requests` 0: no limit.
 class RateLimiter {
  public:
   RateLimiter(int64_t requests, int64_t window_seconds);
@@ -146,5 +74,107 @@ class RateLimiter {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Too many guesses of a user code; another try makes sense after retry_seconds.
+class TooManyAttempts : public Error {
+ public:
+  TooManyAttempts(const std::string& message, int64_t retry_seconds)
+      : Error(message), retry_seconds(retry_seconds) {}
+  int64_t retry_seconds;
+};
+
+class Accounts {
+ public:
+  explicit Accounts(Database& database) : database_(database) {}
+
+  // Names follow the client's grammar: 1–96 of [A-Za-z0-9._-], no "--" or "..", no "-" or "." at an
+  // end, no ".git" there, and none that is the first part of an address of the hub ("datasets",
+  // "api", …). Case is kept and ignored in comparisons. ArgumentError for a bad name, ConflictError
+  // for a taken one. Whatever takes an id throws NotFoundError where there is no such account, user
+  // or organisation.
+  Account create_user(const std::string& name, const std::string& email = "",
+                      bool is_admin = false);
+  Account create_org(const std::string& name, const std::string& fullname, int64_t first_admin);
+  std::optional<Account> find(const std::string& name);
+  std::optional<Account> find(int64_t id);
+  std::vector<Account> list(bool orgs);
+  void set_disabled(int64_t account, bool disabled);
+  void set_quota(int64_t account, std::optional<int64_t> bytes);
+  // argon2id; 8 to 1,024 bytes; "" removes it.
+  void set_password(int64_t user, const std::string& password);
+  void remove(int64_t account);  // ConflictError while it owns repositories
+  void set_member(int64_t org, int64_t user, std::optional<Role> role);  // none: removes
+  struct Member {
+    Account account;  // the other side: the user of an org, the org of a user
+    Role role;
+  };
+  std::vector<Member> members(int64_t org);
+  std::vector<Member> orgs_of(int64_t user);
+
+  struct NewToken {
+    Token token;
+    std::string secret;  // shown once
+  };
+  // `expires_at` lies in the future. Scopes are for, and needed by, "fineGrained". A name is free
+  // again once its token is revoked. ArgumentError, ConflictError.
+  NewToken create_token(int64_t user, const std::string& name, const std::string& role,
+                        const std::map<std::string, Role>& scopes = {},
+                        std::optional<int64_t> expires_at = {});
+  std::vector<Token> tokens(int64_t user);
+  void revoke(int64_t token);
+
+  // The caller that a token belongs to; nothing where it is unknown, expired or revoked, or its
+  // user disabled. Notes the time of use at most once a minute.
+  std::optional<Caller> authenticate(const std::string& secret);
+  // Takes as long for an unknown name as for a wrong password. Two at a time use 64 MiB each, more
+  // wait.
+  std::optional<Account> check_password(const std::string& name, const std::string& password);
+
+  // RFC 8628, as `hf auth login` drives it.
+  struct DeviceCode {
+    std::string device_code, user_code;  // "ABCD-EFGH"
+    int64_t expires_in, interval;        // seconds
+  };
+  // TooManyAttempts while 10,000 others wait.
+  DeviceCode start_device_login(const std::string& client_id);
+  enum class Decision { unknown, done };
+  // Upper or lower case, with or without the dash. User codes are short: each `address` has 30
+  // tries in 15 minutes, all together 3,000; then TooManyAttempts.
+  Decision decide_device_login(const std::string& user_code, int64_t user, bool approve,
+                               const std::string& address = "");
+  // The waiting login that has this user code, for the approval page.
+  bool device_login_waits(const std::string& user_code, const std::string& address = "");
+  struct Grant {
+    std::string error;  // "authorization_pending", "slow_down", "expired_token", "access_denied",
+                        // "invalid_grant"; "" when granted
+    std::string access_token, refresh_token;
+    int64_t expires_in = 0;
+  };
+  // The access token may do what its user may, lasts 30 days, and its refresh token 180. A refresh
+  // gives a new pair; the used refresh token gives others for 10 minutes more, lest an answer was
+  // lost on the way.
+  Grant poll_device_login(const std::string& device_code);
+  Grant refresh(const std::string& refresh_token);
+
+  void audit(const Caller& caller, const std::string& action, const std::string& subject,
+             const std::string& detail = "");
+
+ private:
+  void count_guess(const std::string& address);
+  Database& database_;
+  RateLimiter guesses_{30, 900}, all_guesses_{3000, 900};
+};
+
+// The most the caller may do with the repository, all rules together: ownership, membership, hub
+// admins, visibility, gating, what the token allows. `none` must look like "no such repository".
+// Gated: who may not read the files yet still sees that the repository exists, see may_see().
+// Disabled repositories are seen as before, and nobody but hub admins may do anything with them.
+Role role_on(const Caller& caller, const RepoAccess& repo, bool access_granted = false);
+bool may_see(const Caller& caller, const RepoAccess& repo);
+// Who reads and is signed in may propose changes, with a token that could write.
+bool may_open_pull_request(const Caller& caller, const RepoAccess& repo,
+                           bool access_granted = false);
+// What the caller may do in a namespace: write creates repositories, admin moves and deletes them.
+Role role_in(const Caller& caller, const Account& owner);
 
 }  // namespace pretrained::server
