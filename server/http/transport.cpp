@@ -180,8 +180,10 @@ std::string BlockingStream::read_line(size_t limit) {
   for (size_t searched = 0;;) {
     auto ready = buffer_.view();
     size_t end = ready.find("\r\n", searched);
-    if (std::min(end, ready.size()) > limit) throw HttpError(400, "", "a line that is too long");
-    if (end != ready.npos) {
+    bool whole = end != ready.npos;  // if not, the last byte may be the CR
+    if (whole ? end > limit : ready.size() > limit + 1)
+      throw HttpError(400, "", "a line that is too long");
+    if (whole) {
       std::string line(ready.substr(0, end));
       buffer_.consume(end + 2);
       in_.total += end + 2;
