@@ -4,9 +4,14 @@
 // too, so every large file has a Xet hash. Nothing is believed: chunks, xorbs, ranges, files and
 // SHA-256 are all recomputed before they are registered. May be called from any thread.
 //
-// Rights: a repository may reference a xorb only if it uploaded it, was told of it by a dedup
-// answer, or already holds a file of it. Leases: what an upload or a dedup answer promised stays
-// for at least `lease` whatever the garbage collector thinks.
+// Rights: a repository may reference a xorb only if it uploaded it or was told of it by a dedup
+// answer, or those chunks of it that lie in a file which it holds or which the caller may read.
+// Leases: what an upload or a dedup answer promised stays for at least `lease` whatever the garbage
+// collector thinks.
+//
+// What is compared when: everything while it arrives; every chunk again when it is first read from
+// a xorb that was not in use lately, so that a bad disk gives DamagedContent and not wrong bytes;
+// from then on uncompressed chunks go to the socket unread. fsck reads everything.
 
 #include <chrono>
 #include <cstdint>
@@ -22,6 +27,13 @@
 #include "server/storage/database.h"
 
 namespace pretrained::server {
+
+// Stored bytes that are missing or are no longer what they were: the disk's fault, not the
+// caller's.
+class DamagedContent : public IoError {
+ public:
+  using IoError::IoError;
+};
 
 struct ContentObject {
   std::string sha256;  // 64 hex digits
@@ -58,19 +70,26 @@ class ContentStore {
   bool put_xorb(int64_t repo, const xet::Hash& hash,
                 const std::function<size_t(char*, size_t)>& read);
   // Registers the files of a shard: every xorb known and permitted to the repository, ranges and
-  // file hash and SHA-256 recomputed. `progress(verified bytes, total)`. True: something was new.
+  // file hash and SHA-256 recomputed (computed where the shard does not say it). `progress(verified
+  // bytes, total)` may throw to stop. True: something was new. FormatError: refused, all of it.
+  // Clients remember what they uploaded to other repositories of this hub and refer to it: chunks
+  // that the files of a `readable` repository have are permitted too.
   bool put_shard(int64_t repo, std::string_view shard,
-                 const std::function<void(uint64_t, uint64_t)>& progress = {});
-  // A dedup answer (a shard with footer and a key of its own) for one chunk: only xorbs that belong
-  // to repositories which the caller may read (`readable`), which it then may reference.
+                 const std::function<void(uint64_t, uint64_t)>& progress = {},
+                 const std::function<bool(int64_t repo)>& readable = {});
+  // A dedup answer (a shard with footer and a key of its own) for one chunk: a xorb of which a file
+  // in a repository that the caller may read (`readable`) has the chunk. The repository then may
+  // reference it until the key expires. Chunks that no such file has are hidden in the answer.
   std::optional<std::string> query_chunk(int64_t repo, const xet::Hash& chunk,
                                          const std::function<bool(int64_t repo)>& readable);
 
   // A file through LFS or plain HTTP: chunked, deduplicated, hashed in one pass, durable.
-  // FormatError when size or SHA-256 are not as announced.
+  // FormatError when size or SHA-256 are not as announced. `read` is called from this thread.
   ContentObject put_object(int64_t repo, const std::string& sha256, uint64_t size,
                            const std::function<size_t(char*, size_t)>& read);
-  // Parts of a multipart upload, in any order and from several connections; complete() joins them.
+  // Parts of a multipart upload, 1 … n, in any order and from several connections; complete() joins
+  // them. A restart forgets it: NotFoundError, and the client starts anew. A refused part or a
+  // wrong whole is a FormatError.
   std::string start_multipart(int64_t repo, const std::string& sha256, uint64_t size,
                               uint64_t part_size);
   std::string put_part(const std::string& upload, uint32_t number,
@@ -90,7 +109,9 @@ class ContentStore {
   void commit_objects(Transaction& transaction, int64_t repo,
                       const std::vector<std::string>& sha256);
 
-  // By canonical or alias hash; only files that `repo` holds. HttpError-free: nothing where absent.
+  // By canonical or alias hash; only files that `repo` holds: nothing where it holds none. Bytes
+  // [first, last]; no parts where `first` is not inside the file. A link for a part must be good
+  // for its bytes alone, because the rest of the xorb may be somebody else's.
   std::optional<Reconstruction> reconstruct(int64_t repo, const xet::Hash& file, uint64_t first,
                                             uint64_t last);
   // A xorb's bytes for ranged, signed fetches.
@@ -108,17 +129,19 @@ class ContentStore {
   std::string read_bytes(const ContentObject& object, uint64_t first, uint64_t length);
 
   // Garbage: objects that no repository holds and no lease protects, files of no object, xorbs of
-  // no file. `committed`: for each repository the objects that its history still names.
+  // no file; blobs of dead processes that no row names. Beside running uploads, in any process.
   struct Freed {
     uint64_t objects = 0, files = 0, xorbs = 0, bytes = 0;
   };
   Freed collect();
-  // Drops what a repository no longer names, given what it does.
+  // Drops what a repository no longer names, given what its history does. What is under lease stays
+  // (a commit renews the lease), so commits may go on meanwhile.
   void keep_only(int64_t repo, const std::vector<std::string>& sha256);
-  // Reads everything and compares: problems found.
+  // Problems found: rows, sizes and hashes compared with each other and, with `read_bytes`, with
+  // every stored byte. `progress(bytes, total)` may throw to stop.
   std::vector<std::string> fsck(bool read_bytes,
                                 const std::function<void(uint64_t, uint64_t)>& progress);
-  uint64_t used_bytes(int64_t repo);
+  uint64_t used_bytes(int64_t repo);  // sizes of the objects that it holds, under lease too
 
  private:
   struct State;
