@@ -18,29 +18,33 @@
 namespace xet = pretrained::xet;
 using Clock = std::chrono::steady_clock;
 
-static std::vector<std::string> xorbs_of(const std::string& file) {
+// Full xorbs go to `done`.
+template <class Done>
+static void each_xorb(const std::string& file, Done done) {
   std::vector<uint64_t> ends;
   xet::Chunker chunker;
   chunker.feed(file, ends);
   chunker.finish(ends);
-  std::vector<std::string> xorbs;
   xet::XorbWriter writer;
+  std::string bytes;
   uint64_t begin = 0;
-  auto flush = [&] { writer.finish(xorbs.emplace_back()); };
+  auto flush = [&] {
+    writer.finish(bytes);
+    done(bytes);
+  };
   for (uint64_t end : ends) {
     if (!writer.fits(end - begin)) flush();
     writer.append(std::string_view(file).substr(begin, end - begin));
     begin = end;
   }
   if (!writer.empty()) flush();
-  return xorbs;
 }
 
 int main(int argc, char** argv) try {
   std::string what = argv[1], path = argv[2], file;
   std::vector<std::string> xorbs;
   if (what != "hash" && what != "sha256") file = pretrained::read_file(path, uint64_t(8) << 30);
-  if (what == "verify") xorbs = xorbs_of(file);
+  if (what == "verify") each_xorb(file, [&](auto& bytes) { xorbs.push_back(bytes); });
   auto start = Clock::now();
   if (what == "hash") {
     xet::HashOptions options{.threads = std::stoi(argv[3]), .sha256 = argc > 4};
@@ -59,7 +63,7 @@ int main(int argc, char** argv) try {
     chunker.feed(file, ends);
   } else if (what == "compress") {
     uint64_t stored = 0;
-    for (auto& xorb : xorbs_of(file)) stored += xorb.size();
+    each_xorb(file, [&](auto& bytes) { stored += bytes.size(); });
     std::cerr << stored << " of " << file.size() << " bytes\n";
   } else if (what == "verify") {
     for (auto& xorb : xorbs) {

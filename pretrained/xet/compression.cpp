@@ -21,8 +21,8 @@ std::array<size_t, 5> planes(size_t size) {
   return begin;
 }
 
-std::string split_bytes(std::string_view raw) {
-  std::string out(raw.size(), '\0');
+void split_bytes(std::string_view raw, std::string& out) {
+  out.resize(raw.size());
   auto begin = planes(raw.size());
   size_t groups = raw.size() / 4;
   char *p0 = out.data(), *p1 = p0 + begin[1], *p2 = p0 + begin[2], *p3 = p0 + begin[3];
@@ -34,7 +34,6 @@ std::string split_bytes(std::string_view raw) {
     p3[i] = in[4 * i + 3];
   }
   for (size_t i = 4 * groups; i < raw.size(); ++i) out[begin[i % 4] + groups] = raw[i];
-  return out;
 }
 
 void join_bytes(std::string_view split, char* out) {
@@ -50,15 +49,21 @@ void join_bytes(std::string_view split, char* out) {
   for (size_t i = 4 * groups; i < split.size(); ++i) out[i] = split[begin[i % 4] + groups];
 }
 
-std::string lz4_frame(std::string_view raw) {
+void lz4_frame(std::string_view raw, std::string& out) {
   LZ4F_preferences_t preferences{};
   preferences.frameInfo.blockSizeID = LZ4F_max1MB;  // the smallest that holds it is taken
   preferences.frameInfo.blockMode = LZ4F_blockIndependent;
-  std::string out(LZ4F_compressFrameBound(raw.size(), &preferences), '\0');
+  out.resize(LZ4F_compressFrameBound(raw.size(), &preferences));
   size_t size = LZ4F_compressFrame(out.data(), out.size(), raw.data(), raw.size(), &preferences);
   if (LZ4F_isError(size)) throw Error(std::string("LZ4: ") + LZ4F_getErrorName(size));
   out.resize(size);
-  return out;
+}
+
+void pack(std::string_view raw, Scheme scheme, std::string& out) {
+  if (scheme == Scheme::lz4) return lz4_frame(raw, out);
+  thread_local std::string split;  // made once: the pages of a fresh one cost more than the packing
+  split_bytes(raw, split);
+  lz4_frame(split, out);
 }
 
 [[noreturn]] void fail(const std::string& what) { throw FormatError("LZ4 frame: " + what); }
@@ -111,22 +116,27 @@ const char* scheme_name(Scheme scheme) {
 }
 
 std::string compress(std::string_view raw, Scheme scheme) {
-  if (scheme == Scheme::none) return std::string(raw);
-  return lz4_frame(scheme == Scheme::lz4 ? raw : split_bytes(raw));
+  std::string out(raw);
+  if (scheme != Scheme::none) pack(raw, scheme, out);
+  return out;
 }
 
-Compressed compress(std::string_view raw) {
+Scheme compress(std::string_view raw, std::string& stored) {
   // Headers differ from what follows them: the sample is from the middle, whole groups of four.
   std::string_view sample = raw;
   if (raw.size() > 2 * kSample) sample = raw.substr(raw.size() / 8 * 4, kSample);
-  std::string plain = compress(sample, Scheme::lz4), grouped = compress(sample, Scheme::bg4_lz4);
-  Compressed out{grouped.size() < plain.size() ? Scheme::bg4_lz4 : Scheme::lz4, {}};
-  if (sample.size() == raw.size())
-    out.bytes = std::move(out.scheme == Scheme::lz4 ? plain : grouped);
-  else
-    out.bytes = compress(raw, out.scheme);
-  if (out.bytes.size() + raw.size() / kLeastGain >= raw.size())
-    out = {Scheme::none, std::string(raw)};
+  pack(sample, Scheme::bg4_lz4, stored);
+  size_t grouped = stored.size();
+  pack(sample, Scheme::lz4, stored);
+  Scheme scheme = grouped < stored.size() ? Scheme::bg4_lz4 : Scheme::lz4;
+  if (sample.size() != raw.size() || scheme != Scheme::lz4) pack(raw, scheme, stored);
+  return stored.size() + raw.size() / kLeastGain < raw.size() ? scheme : Scheme::none;
+}
+
+Compressed compress(std::string_view raw) {
+  Compressed out;
+  out.scheme = compress(raw, out.bytes);
+  if (out.scheme == Scheme::none) out.bytes = raw;
   return out;
 }
 

@@ -22,14 +22,14 @@ enum class Scheme : uint8_t { none = 0, lz4 = 1, bg4_lz4 = 2 };
 
 PRETRAINED_API const char* scheme_name(Scheme scheme);
 
+// Packs with the scheme that stores these bytes shortest, judged by a sample. Where that saves less
+// than a thirty-second it gives none: store `raw` itself, what is in `stored` means nothing.
+PRETRAINED_API Scheme compress(std::string_view raw, std::string& stored);
 struct Compressed {
   Scheme scheme = Scheme::none;
   std::string bytes;
 };
-
-// The scheme that stores these bytes shortest, judged by a sample; none where it saves less than a
-// thirty-second.
-PRETRAINED_API Compressed compress(std::string_view raw);
+PRETRAINED_API Compressed compress(std::string_view raw);  // the same with a string of its own
 PRETRAINED_API std::string compress(std::string_view raw, Scheme scheme);
 
 // Exactly `size` bytes into `out`. FormatError where the stored bytes are damaged, give more or

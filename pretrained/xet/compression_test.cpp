@@ -39,14 +39,23 @@ TEST(Compression, RoundTrips) {
 }
 
 TEST(Compression, TakesTheShortest) {
-  EXPECT_EQ(compress(floats(20000)).scheme, Scheme::bg4_lz4);
-  EXPECT_EQ(compress(random_bytes(1, 80000)).scheme, Scheme::none);
+  auto chosen = [](const std::string& raw) {
+    std::string stored;
+    Scheme scheme = compress(raw, stored);
+    Compressed packed = compress(raw);
+    EXPECT_EQ(packed.scheme, scheme);
+    EXPECT_EQ(packed.bytes, scheme == Scheme::none ? raw : stored);
+    EXPECT_EQ(decompress(packed.bytes, scheme, raw.size()), raw);
+    return scheme;
+  };
+  EXPECT_EQ(chosen(floats(20000)), Scheme::bg4_lz4);
+  EXPECT_EQ(chosen(random_bytes(1, 80000)), Scheme::none);
   std::string text;
   while (text.size() < 60000) text += "line " + std::to_string(text.size()) + " of a text file\n";
-  EXPECT_EQ(compress(text).scheme, Scheme::lz4);
-  EXPECT_EQ(compress("").scheme, Scheme::none);
+  EXPECT_EQ(chosen(text), Scheme::lz4);
+  EXPECT_EQ(chosen(""), Scheme::none);
   // A gain of nothing to speak of is not worth the time of every reader.
-  EXPECT_EQ(compress(random_bytes(1, 80000) + std::string(1500, 'a')).scheme, Scheme::none);
+  EXPECT_EQ(chosen(random_bytes(1, 80000) + std::string(1500, 'a')), Scheme::none);
 }
 
 TEST(Compression, GroupsBytesAsTheSpecHasIt) {

@@ -175,6 +175,17 @@ XorbTable XorbVerifier::finish(const Hash& expected) {
   return table;
 }
 
+void append_record(std::string_view stored, Scheme scheme, uint64_t size, std::string& out) {
+  if (size == 0 || size > kMaxRawChunk || stored.size() > most_stored(size))
+    throw FormatError("xorb: no record holds " + std::to_string(size) + " bytes, " +
+                      std::to_string(stored.size()) + " stored");
+  out += '\0';
+  write_u24(stored.size(), out);
+  out += char(scheme);
+  write_u24(size, out);
+  out += stored;
+}
+
 bool XorbWriter::fits(uint64_t size) const {
   return size <= kMaxChunk && table_.chunks.size() < kMaxXorbChunks &&
          table_.raw_size + size <= kMaxXorb &&
@@ -182,8 +193,9 @@ bool XorbWriter::fits(uint64_t size) const {
 }
 
 const ChunkRecord& XorbWriter::append(std::string_view chunk, const Hash& hash) {
-  Compressed packed = compress(chunk);
-  return append(packed.bytes, packed.scheme, chunk.size(), hash);
+  if (!fits(chunk.size())) return append(chunk, Scheme::none, chunk.size(), hash);  // throws
+  Scheme scheme = compress(chunk, packed_);
+  return append(scheme == Scheme::none ? chunk : packed_, scheme, chunk.size(), hash);
 }
 
 const ChunkRecord& XorbWriter::append(std::string_view stored, Scheme scheme, uint64_t size,
@@ -196,11 +208,7 @@ const ChunkRecord& XorbWriter::append(std::string_view stored, Scheme scheme, ui
                       std::to_string(table_.chunks.size()) + " chunks of " +
                       std::to_string(table_.raw_size) + " bytes");
   ChunkRecord chunk{bytes_.size(), uint32_t(stored.size()), uint32_t(size), scheme, hash};
-  bytes_ += '\0';
-  write_u24(stored.size(), bytes_);
-  bytes_ += char(scheme);
-  write_u24(size, bytes_);
-  bytes_ += stored;
+  append_record(stored, scheme, size, bytes_);
   tree_.add(hash, size);
   add(table_, chunk);
   return table_.chunks.back();
@@ -208,10 +216,10 @@ const ChunkRecord& XorbWriter::append(std::string_view stored, Scheme scheme, ui
 
 XorbTable XorbWriter::finish(std::string& bytes) {
   table_.hash = tree_.root();
-  bytes = std::move(bytes_);
-  XorbTable table = std::move(table_);
-  *this = XorbWriter();
-  return table;
+  std::swap(bytes, bytes_);
+  bytes_.clear();
+  tree_ = {};
+  return std::exchange(table_, {});
 }
 
 }  // namespace pretrained::xet

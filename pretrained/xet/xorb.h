@@ -81,6 +81,10 @@ class PRETRAINED_API XorbVerifier {
   bool in_chunk_ = false, in_footer_ = false;
 };
 
+// Header and stored bytes of one chunk, for whoever writes a xorb piece by piece.
+PRETRAINED_API void append_record(std::string_view stored, Scheme scheme, uint64_t size,
+                                  std::string& out);
+
 class PRETRAINED_API XorbWriter {
  public:
   // Whether one more chunk of this raw size surely fits.
@@ -95,11 +99,12 @@ class PRETRAINED_API XorbWriter {
   const std::vector<ChunkRecord>& chunks() const { return table_.chunks; }
   const std::string& bytes() const { return bytes_; }
   Hash hash() const { return tree_.root(); }
-  // Moves the bytes out, gives the table, and is ready for the next xorb.
+  // Gives the bytes (and keeps the memory of the string that it fills), then the table; the writer
+  // is ready for the next xorb.
   XorbTable finish(std::string& bytes);
 
  private:
-  std::string bytes_;
+  std::string bytes_, packed_;
   XorbTable table_;
   Merkle tree_;
 };

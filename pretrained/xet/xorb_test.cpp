@@ -69,6 +69,10 @@ TEST(Xorb, RecordLayout) {
   writer.append("abc");
   EXPECT_EQ(writer.bytes(), std::string("\0\3\0\0\0\3\0\0abc", 11));
   EXPECT_EQ(writer.hash(), chunk_hash("abc"));
+  std::string record;
+  append_record("abc", Scheme::none, 3, record);
+  EXPECT_EQ(record, writer.bytes());
+  EXPECT_NE(error_of([&] { append_record("abc", Scheme::lz4, 0, record); }), "no error");
 }
 
 TEST(Xorb, VerifierTakesAnyPieces) {
