@@ -15,9 +15,9 @@ constexpr const char* kExposedHeaders =
 
 std::vector<Route<ApiHandler>> all_routes() {
   std::vector<Route<ApiHandler>> all;
-  for (auto table :
-       {account_routes, repo_routes, info_routes, history_routes, upload_routes, lfs_routes,
-        xet_routes, discussion_routes, social_routes, misc_routes, resolve_routes, git_routes})
+  for (auto table : {account_routes, repo_routes, info_routes, history_routes, upload_routes,
+                     lfs_routes, xet_routes, discussion_routes, social_routes, webhook_routes,
+                     misc_routes, resolve_routes, git_routes})
     for (auto& route : table()) all.push_back(std::move(route));
   return all;
 }
@@ -49,6 +49,10 @@ Response answer_of_exception(const Request& request, Counters& counters) {
     throw;
   } catch (const HttpError& e) {
     return error_response(e.status, e.code, e.what(), e.headers);
+  } catch (const TooManyAttempts& e) {
+    Headers headers;
+    headers.set("Retry-After", std::to_string(e.retry_seconds));
+    return error_response(429, "", e.what(), headers);
   } catch (const RefConflict& e) {
     return error_response(412, "", e.what());
   } catch (const ConflictError& e) {

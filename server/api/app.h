@@ -67,7 +67,8 @@ std::vector<Route<ApiHandler>> lfs_routes();      // batch, objects, multipart, 
 std::vector<Route<ApiHandler>> xet_routes();      // tokens and the CAS
 std::vector<Route<ApiHandler>> resolve_routes();  // resolve, raw
 std::vector<Route<ApiHandler>> discussion_routes();  // discussions and pull requests
-std::vector<Route<ApiHandler>> social_routes();      // likes, access requests, webhooks, users
+std::vector<Route<ApiHandler>> social_routes();      // likes, access requests, users
+std::vector<Route<ApiHandler>> webhook_routes();     // webhooks
 std::vector<Route<ApiHandler>> misc_routes();        // validate-yaml, healthz, metrics, telemetry
 std::vector<Route<ApiHandler>> git_routes();         // smart HTTP
 

@@ -116,6 +116,17 @@ Repo require_repo(Call& call, Role needed) {
   return repo;
 }
 
+const Account& require_user(Call& call, bool write) {
+  if (!call.caller.user) {
+    Headers headers;
+    headers.set("WWW-Authenticate", "Bearer realm=\"pretrained-hub\", charset=\"UTF-8\"");
+    throw HttpError(401, "", "Authentication required: this needs a token", headers);
+  }
+  if (write && call.caller.token && call.caller.token->role == "read")
+    throw HttpError(403, "", "This token may only read; this needs one that may write");
+  return *call.caller.user;
+}
+
 Oid require_revision(Call& call, const Repo& repo, const std::string& revision) {
   auto oid = call.services.git.resolve(repo.access.id, revision);
   if (!oid) throw HttpError(404, "RevisionNotFound", "Invalid rev id: " + printable(revision));

@@ -20,6 +20,8 @@ namespace pretrained::server {
 Repo require_repo(Call& call, Role needed);
 // Seen, not read: for info of gated repositories.
 Repo require_visible_repo(Call& call);
+// Who is signed in; 401 otherwise. `write`: with a token that could write; 403.
+const Account& require_user(Call& call, bool write = false);
 // A revision as it stands in one decoded segment. 404 RevisionNotFound "Invalid rev id: X".
 Oid require_revision(Call& call, const Repo& repo, const std::string& revision);
 // A revision whose "/" may be unquoted: the first segment where that is a revision, else the

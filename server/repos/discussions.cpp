@@ -1,6 +1,6 @@
 #include "server/repos/discussions.h"
 
-#include <algorithm>
+#include <mutex>
 
 #include "server/repos/webhooks.h"
 
@@ -8,7 +8,6 @@ namespace pretrained::server {
 namespace {
 
 constexpr size_t kMaxTitle = 250, kMaxText = 64 << 10;
-constexpr int kTries = 5;  // of taking the next number
 
 constexpr const char* kColumns =
     "num, title, author, status, is_pull_request, base, merge_commit, created_at";
@@ -199,20 +198,15 @@ Discussion Discussions::open_pull_request(const Caller& caller, const Repo& repo
   d.base = base;
   d.created_at = now_ms();
   Oid head = content.packs.empty() ? content.head : content.packs.back().commit;
-  // The number is part of the reference's name, so it is chosen before the transaction; whoever
-  // comes second takes the next one.
-  for (int tries = 1;; ++tries) {
-    d.num = database_.read([&](Transaction& t) { return next_number(t, repo); });
-    try {
-      repos_.publish(caller, repo, content.packs, {{d.ref(), kNoOid, head}}, content.objects,
-                     [&](Transaction& t) { insert(t, repo, d, description); });
-      return d;
-    } catch (const ConflictError&) {
-      if (tries == kTries) throw;
-    } catch (const RefConflict&) {
-      if (tries == kTries) throw;
-    }
-  }
+  // The number is part of the reference's name, so it is chosen before the transaction. Within this
+  // process one goes after the other; whoever loses against another process gets RefConflict or
+  // ConflictError, for packs are gone by then.
+  static std::mutex numbering;
+  std::lock_guard lock(numbering);
+  d.num = database_.read([&](Transaction& t) { return next_number(t, repo); });
+  repos_.publish(caller, repo, content.packs, {{d.ref(), kNoOid, head}}, content.objects,
+                 [&](Transaction& t) { insert(t, repo, d, description); });
+  return d;
 }
 
 DiscussionEvent Discussions::comment(const Caller& caller, const Repo& repo,

@@ -53,6 +53,7 @@ class Discussions {
   // ArgumentError for a title that is empty or longer than 250 bytes, or a text beyond 64 KiB.
   Discussion open(const Caller& caller, const Repo& repo, const std::string& title,
                   const std::string& description);
+  // Once it throws, the packs are gone: make them again.
   Discussion open_pull_request(const Caller& caller, const Repo& repo, const std::string& title,
                                const std::string& description, bool draft,
                                const PullRequestContent& content,

@@ -26,7 +26,7 @@ void queue_event(Transaction& transaction, const Repo& repo, const std::string& 
 void check_webhook_url(const std::string& url);
 
 // Sends what is due, on threads of its own, until destruction. Several processes may do so on one
-// database: each delivery is taken by one. 8 attempts over about 6 hours.
+// database: each delivery is taken by one. 8 attempts over about 3 hours.
 class Webhooks {
  public:
   struct Pace {
