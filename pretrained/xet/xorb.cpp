@@ -208,6 +208,8 @@ const ChunkRecord& XorbWriter::append(std::string_view stored, Scheme scheme, ui
                       std::to_string(table_.chunks.size()) + " chunks of " +
                       std::to_string(table_.raw_size) + " bytes");
   ChunkRecord chunk{bytes_.size(), uint32_t(stored.size()), uint32_t(size), scheme, hash};
+  // Address space only: pages are taken as they are filled, and never copied to a larger string.
+  if (bytes_.capacity() < kMaxXorb) bytes_.reserve(kMaxXorb);
   append_record(stored, scheme, size, bytes_);
   tree_.add(hash, size);
   add(table_, chunk);
