@@ -53,9 +53,9 @@ std::optional<std::string> CommitReader::line() {
     if (searched > limit)
       fail(413, "longer than " + std::to_string(limit) + " bytes; files over " +
                     std::to_string(limits_.file_bytes >> 20) + " MiB must be LFS files");
-    buffer_.resize(searched + (256 << 10));
-    size_t got = read_(buffer_.data() + searched, 256 << 10);
-    buffer_.resize(searched + got);
+    char piece[64 << 10];
+    size_t got = read_(piece, sizeof piece);
+    buffer_.append(piece, got);
     ended_ = got == 0;
     bytes_ += got;
     if (bytes_ > limits_.body_bytes)

@@ -216,7 +216,7 @@ Response get_object(Call& call) {
   Repo repo = repo_of_address(call, "lfs-get");
   auto object = call.services.content.object(repo.access.id, call.captures.at("oid"));
   if (!object) throw HttpError(404, "EntryNotFound", "the object is not in this repository");
-  Response response;
+  Response response = etag_response(object->sha256);
   response.headers.set("Content-Type", "application/octet-stream");
   serve_object(call, response, *object);
   return response;

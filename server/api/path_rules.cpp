@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kRulesLimit = 2'000, kPatternLimit = 1'024;
 constexpr std::ptrdiff_t kDepthLimit = 64;
-constexpr uint64_t kWorkLimit = 500'000'000;  // about a second
+constexpr uint64_t kWorkLimit = 100'000'000;  // under a second
 
 // The end of the bracket expression at `at`, or npos where it is not closed.
 size_t bracket_end(std::string_view glob, size_t at) {
