@@ -133,11 +133,18 @@ class GitStore {
 
   // Makes objects and stores them as a durable pack, without moving a reference: the commit it
   // returns is `parents`' first with the changes applied. Nothing where they change nothing.
-  // NotFoundError for removing what is not there.
+  // NotFoundError for removing what is not there, FormatError for a bad path or a file where a
+  // folder is (and the reverse).
   struct Stored {
-    Oid commit;
+    Oid commit;  // or the annotated tag
     std::string checksum, pack_blob, index_blob;
-    uint64_t bytes = 0, objects = 0;
+    uint64_t bytes = 0, objects = 0;  // of pack and index together
+    // What it was built on: publish() refuses it (RefConflict) once objects have been dropped
+    // since.
+    int64_t generation = 0;
+    // For the index of last commits: first parent and changed (folder, name) pairs.
+    Oid parent;
+    std::vector<std::pair<std::string, std::string>> changed;
   };
   std::optional<Stored> write_commit(int64_t repo, const std::vector<Oid>& parents,
                                      const NewCommit& commit);
@@ -150,7 +157,9 @@ class GitStore {
   std::vector<std::string> merge_conflicts(int64_t repo, const Oid& ours, const Oid& theirs);
 
   // Adds the packs to the repository and moves all references or none, in one transaction with
-  // `also`. RefConflict where a `from` is not what is there now.
+  // `also`. RefConflict where a `from` is not what is there now, or where a new name and another
+  // are like "a" and "a/b". ArgumentError for a bad name or a `to` that the repository lacks. When
+  // it throws, the packs are gone: make them again.
   void publish(int64_t repo, const std::vector<Stored>& packs,
                const std::vector<RefUpdate>& updates,
                const std::function<void(Transaction&)>& also = {});
@@ -181,8 +190,12 @@ class GitStore {
   int64_t pack_count(int64_t repo);
   // Problems found by git fsck --strict and by comparing packs with their checksums; empty: sound.
   std::vector<std::string> fsck(int64_t repo);
-  // Forgets the bare repository on disk (by rename; requests in flight finish).
+  // Forgets the bare repository on disk; requests in flight finish.
   void drop_cache(int64_t repo);
+  // The blobs of a repository's packs: read them before its rows are deleted, remove them after.
+  std::vector<std::string> blob_names(int64_t repo);
+  // Removes packs that no row names, of processes that ended. Returns the bytes freed.
+  uint64_t sweep();
 
  private:
   struct State;
