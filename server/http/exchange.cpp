@@ -29,7 +29,8 @@ class SocketBody : public Body {
 
   size_t read(char* data, size_t size) override {
     if (ended_ || size == 0) return 0;
-    if (std::exchange(waiting_, false) && !stream_.buffered())
+    // Not where the client did not wait, or the answer has begun.
+    if (std::exchange(waiting_, false) && !stream_.buffered() && stream_.bytes_out() == 0)
       stream_.write("HTTP/1.1 100 Continue\r\n\r\n");
     try {
       return chunked_ ? read_chunked(data, size) : read_plain(data, size);
@@ -358,7 +359,7 @@ class Conversation {
     }
     complete_ = !body_ || !body_->broken();
     if (keep) return drain();
-    return body_ && body_->ended() ? After::close : After::linger;
+    return body_ && body_->ended() && !stream_.buffered() ? After::close : After::linger;
   }
 
   // False where producing it failed before its first byte: `response` is then the answer to that.

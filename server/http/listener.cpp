@@ -76,6 +76,7 @@ Place make_place(const ListenerOptions& options) {
 struct Listener::State {
   State(ListenerOptions given, Handler handle, Observer observe);
   void run();
+  void run_io();
   void stop(std::chrono::seconds grace);
   void accept();
   void accepted(tcp::socket socket);
@@ -143,13 +144,24 @@ void Listener::State::run() {
     workers.emplace_back([this] { work(); });
   accept();
   sweep();
-  io.run();
+  run_io();
   {
     std::lock_guard lock(mutex);
     workers_end = true;
   }
   changed.notify_all();
   for (auto& worker : workers) worker.join();
+}
+
+void Listener::State::run_io() {
+  for (;;) {
+    try {
+      io.run();
+      return;
+    } catch (const std::bad_alloc&) {
+      // The connection it was for is lost; all others go on.
+    }
+  }
 }
 
 void Listener::State::stop(std::chrono::seconds grace) {
@@ -345,6 +357,11 @@ void Listener::State::drop(const ConnectionPointer& connection) {
 }
 
 void Listener::State::sweep() {
+  if (ended) return;
+  sweeper.expires_after(kSweep);
+  sweeper.async_wait([this](error_code error) {
+    if (!error) sweep();
+  });
   auto now = Clock::now();
   bool cut = now >= cut_at;
   std::vector<ConnectionPointer> due;
@@ -361,11 +378,6 @@ void Listener::State::sweep() {
                   : drop(connection);
   }
   accept();
-  if (ended) return;
-  sweeper.expires_after(kSweep);
-  sweeper.async_wait([this](error_code error) {
-    if (!error) sweep();
-  });
 }
 
 void Listener::State::end_if_idle() {

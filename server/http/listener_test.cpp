@@ -10,7 +10,7 @@
 #include <mutex>
 
 #include "pretrained/base/error.h"
-#include "server/http/client_test.h"
+#include "server/http/testing.h"
 
 namespace pretrained::server {
 namespace {
@@ -81,6 +81,13 @@ Response route(Request& request, const fs::path& folder) {
       sink.write("one");
       sink.write("");
       sink.write(std::string(50'000, 'x'));
+    });
+  if (name == "talks")
+    return stream(3, [&](Sink& sink) {
+      sink.write("a");
+      char bytes[2];
+      request.body->read(bytes, 2);
+      sink.write({bytes, 2});
     });
   if (name == "short") return stream(10, [](Sink& sink) { sink.write("12345"); });
   if (name == "long") return stream(5, [](Sink& sink) { sink.write("1234567890"); });
@@ -274,6 +281,15 @@ TEST_F(ListenerTest, ContinueIsSaidWhenTheBodyIsFirstRead) {
   auto answer = client.ask("PUT /ignore" + lines);
   EXPECT_EQ(answer.body, "ignored");
   EXPECT_TRUE(answer.has("Connection: close"));
+  // Never in the middle of an answer.
+  Client talker(port());
+  answer = talker.ask(
+      "PUT /talks HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+      "Content-Length: 2\r\n\r\n",
+      true);
+  EXPECT_EQ(answer.status, 200);
+  talker.send("bc");
+  EXPECT_EQ(talker.rest(), "abc");
   Client hasty(port());
   EXPECT_EQ(hasty.ask("PUT /echo" + lines + "body").body, "body");
 }
