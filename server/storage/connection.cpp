@@ -9,11 +9,12 @@ namespace pretrained::server {
 namespace {
 
 constexpr size_t kIdleStatements = 256;
-constexpr int kBusyMilliseconds = 60'000;
+constexpr int kRestartMilliseconds = 200;
+constexpr int kCheckpointPages = 1'000, kRestartPages = 8'192;
 
 // SQLite's own handler sleeps longer and longer, and starves beside a busy process.
-int wait_when_busy(void*, int tries) {
-  if (tries >= kBusyMilliseconds) return 0;
+int wait_when_busy(void* limit, int tries) {
+  if (tries >= *static_cast<const int*>(limit)) return 0;
   timespec pause{0, 1'000'000};
   nanosleep(&pause, nullptr);
   return 1;
@@ -118,7 +119,14 @@ class Connection::Borrowed {
 Connection::Connection(const std::filesystem::path& file) try
     : file_(file.string()),
       database_(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX) {
-  sqlite3_busy_handler(database_.getHandle(), wait_when_busy, nullptr);
+  sqlite3_busy_handler(database_.getHandle(), wait_when_busy, &busy_milliseconds_);
+  sqlite3_wal_hook(
+      database_.getHandle(),
+      [](void* self, sqlite3*, const char*, int pages) {
+        static_cast<Connection*>(self)->checkpoint(pages);
+        return SQLITE_OK;  // whatever became of it: the commit is in the log
+      },
+      this);
   sqlite3_extended_result_codes(database_.getHandle(), 1);
   database_.exec("PRAGMA synchronous = FULL");
   database_.exec("PRAGMA foreign_keys = ON");
@@ -126,6 +134,20 @@ Connection::Connection(const std::filesystem::path& file) try
   database_.exec("PRAGMA journal_size_limit = 67108864");
 } catch (const SQLite::Exception& error) {
   throw_database_error(file.string(), error);
+}
+
+// After a commit that left `pages` in the log. Readers that follow each other without a gap keep
+// SQLite from ever starting the log again; so every 32 MiB we wait a moment for those in it.
+void Connection::checkpoint(int pages) noexcept {
+  if (pages < kCheckpointPages) restarts_tried_ = 0;
+  if (pages < kCheckpointPages) return;
+  bool restart = pages / kRestartPages > restarts_tried_;
+  restarts_tried_ = pages / kRestartPages;
+  busy_milliseconds_ = kRestartMilliseconds;
+  sqlite3_wal_checkpoint_v2(database_.getHandle(), nullptr,
+                            restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
+                            nullptr, nullptr);
+  busy_milliseconds_ = kBusyMilliseconds;
 }
 
 int64_t Connection::run_values(std::string_view sql, const std::vector<Value>& values) try {

@@ -150,7 +150,10 @@ struct Database::State {
     }
     ~Reader() {
       std::lock_guard lock(state.mutex);
-      state.idle_readers.push_back(std::move(connection));
+      if (connection->in_transaction())
+        state.readers--;  // it could not even roll back
+      else
+        state.idle_readers.push_back(std::move(connection));
       state.reader_free.notify_one();
     }
     State& state;
@@ -161,6 +164,8 @@ struct Database::State {
 Database::Database(const fs::path& file, bool migrate) : state_(std::make_unique<State>()) {
   state_->file = file;
   create_file(file);
+  // SQLite does not wait for another process that turns the same new file to WAL.
+  FileLock one_at_a_time(file.string() + ".lock");
   state_->writer = std::make_unique<Connection>(file);
   bring_up_to_date(*state_->writer, file, migrate);
   sync_folder(folder_of(file));
