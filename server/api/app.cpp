@@ -108,7 +108,9 @@ Credentials read_credentials(const Request& request) {
   if (scheme != "basic") throw_bad_credentials(scheme);
   // A browser sends remembered Basic credentials by itself, also for pages of other sites.
   std::string_view site = request.headers.get("Sec-Fetch-Site");
-  if (site == "cross-site" || site == "same-site")
+  std::string_view origin = request.headers.get("Origin");
+  if (site == "cross-site" || site == "same-site" ||
+      (!origin.empty() && origin != request.base_url))
     throw HttpError(403, "", "Basic credentials from pages of other sites are refused");
   auto decoded = decode_base64(value);
   size_t colon = decoded ? decoded->find(':') : std::string::npos;

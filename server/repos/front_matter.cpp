@@ -130,8 +130,7 @@ class Builder : public YAML::EventHandler {
                 const std::string& value) override {
     bool plain = tag == "?" || tag.empty();
     bool text = tag == "!" || tag == "tag:yaml.org,2002:str";
-    if (!plain && !text && !tag.starts_with("tag:yaml.org,2002:"))
-      fail(mark, "tag '" + printable(tag) + "' is not allowed");
+    if (!plain && !text) check_tag(mark, tag);
     size_t cost = 1 + value.size() / 256;  // long texts must not multiply either
     charge(mark, cost);
     add(mark, anchor, {text ? Json(value) : read_plain(value), value, cost, 0});
@@ -171,6 +170,15 @@ class Builder : public YAML::EventHandler {
     fail(mark, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
   }
 
+  // Those of YAML itself say nothing new; others would make objects.
+  void check_tag(const YAML::Mark& mark, const std::string& tag) const {
+    constexpr std::string_view yaml = "tag:yaml.org,2002:";
+    bool known = tag.starts_with(yaml) &&
+                 one_of(std::string_view(tag).substr(yaml.size()),
+                        {"int", "float", "bool", "null", "timestamp", "seq", "map"});
+    if (!known) fail(mark, "tag '" + printable(tag) + "' is not allowed");
+  }
+
   // Before values are made or copied.
   void charge(const YAML::Mark& mark, size_t values) {
     total_ += values;
@@ -178,8 +186,7 @@ class Builder : public YAML::EventHandler {
   }
 
   void start(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, bool map) {
-    if (tag != "?" && !tag.empty() && tag != "!" && !tag.starts_with("tag:yaml.org,2002:"))
-      fail(mark, "tag '" + printable(tag) + "' is not allowed");
+    if (tag != "?" && !tag.empty() && tag != "!") check_tag(mark, tag);
     if (open_.size() >= kMaxDepth) fail_depth(mark);
     if (!open_.empty() && open_.back().map && !open_.back().key)
       fail(mark, "expected a text as key, got a list or mapping");
