@@ -74,7 +74,7 @@ struct Job {
 };
 
 // Several threads on one file. Each takes what can be done now: the SHA-256, which is the longest
-// chain, before chunks, chunks before reading more.
+// chain, before chunks, chunks before cutting and reading more.
 class Pipeline {
  public:
   Pipeline(const ByteReader& read, const HashOptions& options, int threads)
@@ -102,9 +102,12 @@ class Pipeline {
           add_to_sha256(lock);
         else if (!waiting_.empty())
           hash_chunks(lock);
+        else if (!uncut_.empty() && !cutting_)
+          cut_block(lock);
         else if (BlockRef block; !at_end_ && !reading_ && (block = free_block()))
           read_block(lock, std::move(block));
-        else if (at_end_ && order_.empty() && sha256_waiting_.empty() && !sha256_busy_)
+        else if (at_end_ && uncut_.empty() && !cutting_ && order_.empty() &&
+                 sha256_waiting_.empty() && !sha256_busy_)
           return;
         else {
           changed_.wait(lock);
@@ -125,26 +128,32 @@ class Pipeline {
 
   void read_block(std::unique_lock<std::mutex>& lock, BlockRef block) {
     reading_ = true;
-    uint64_t begin = chunker_.start();
     lock.unlock();
-    auto job = std::make_shared<Job>();
-    block->begin = chunker_.size();
+    block->begin = read_size_;
     block->size = read_(block->data.get(), kBlock);
-    bool at_end = block->size < kBlock;
-    chunker_.feed(block->view(), job->ends);
-    if (at_end) chunker_.finish(job->ends);
     lock.lock();
     reading_ = false;
-    at_end_ = at_end;
+    read_size_ += block->size;
+    at_end_ = block->size < kBlock;
     if (sha256_) sha256_waiting_.push_back(block);
-    if (!job->ends.empty()) {
-      job->begin = begin;
-      job->before = last_;
-      job->block = block;
-      order_.push_back(job);
-      waiting_.push_back(std::move(job));
-    }
-    last_ = std::move(block);
+    uncut_.push_back(std::move(block));
+  }
+
+  void cut_block(std::unique_lock<std::mutex>& lock) {
+    cutting_ = true;
+    auto job = std::make_shared<Job>();
+    job->before = std::move(last_);
+    job->block = last_ = std::move(uncut_.front());
+    uncut_.pop_front();
+    bool at_end = at_end_ && uncut_.empty();
+    lock.unlock();
+    job->begin = chunker_.start();
+    chunker_.feed(job->block->view(), job->ends);
+    if (at_end) chunker_.finish(job->ends);
+    lock.lock();
+    cutting_ = false;
+    order_.push_back(job);
+    waiting_.push_back(std::move(job));
   }
 
   void hash_chunks(std::unique_lock<std::mutex>& lock) {
@@ -177,8 +186,10 @@ class Pipeline {
   std::exception_ptr error_;
   std::vector<BlockRef> blocks_;
   BlockRef last_;
-  Chunker chunker_;  // of whoever set reading_
-  bool reading_ = false, at_end_ = false;
+  Chunker chunker_;         // of whoever set cutting_
+  uint64_t read_size_ = 0;  // of whoever set reading_
+  bool reading_ = false, cutting_ = false, at_end_ = false;
+  std::deque<BlockRef> uncut_;
   std::deque<std::shared_ptr<Job>> order_, waiting_;  // not yet added; not yet begun
   std::deque<BlockRef> sha256_waiting_;
   bool sha256_busy_ = false;
