@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kMaxCommands = 10'000;
 constexpr uint64_t kMaxObject = 128 << 20;  // of what git has to hold in memory
 constexpr uint64_t kMaxDiscard = 16 << 20;
+constexpr auto kSilence = std::chrono::minutes(30);  // of git while it resolves deltas
 constexpr const char* kOthersRefused = "another reference of this push was refused";
 
 struct Command {
@@ -133,6 +134,7 @@ class Push {
                   "--max-input-size=" + std::to_string(limits.pack_bytes)},
                  snapshot_.folder->path(),
                  quarantine(scratch_.path, snapshot_.folder->path())};
+    call.silence = kSilence;
     call.input = [&](char* data, size_t size) {
       size_t got = reader.read(data, size);
       received += got;
@@ -171,6 +173,7 @@ class Push {
                  snapshot_.folder->path(),
                  quarantine(scratch_.path, snapshot_.folder->path()),
                  read_from(tips)};
+    call.silence = kSilence;
     GitResult result = run_git(call);
     if (result.exit_code != 0)
       throw FormatError("the history is not complete: " + first_error(result.errors));
@@ -219,19 +222,16 @@ class Push {
     fs::path index = scratch_.path / "objects/pack" / ("pack-" + checksum_ + ".idx");
     git_check(git_odb_backend_one_pack(&backend, index.c_str()), "pack");
     git_check(git_odb_add_backend(raw, backend, 1), "pack");
-    auto visit = [&](const git_oid& oid) {
+    std::vector<git_oid> all;  // nothing may be thrown through libgit2
+    auto collect = [](const git_oid* oid, void* list) {
+      static_cast<std::vector<git_oid>*>(list)->push_back(*oid);
+      return 0;
+    };
+    git_check(git_odb_foreach(raw, collect, &all), "pack");
+    for (auto& oid : all)
       if (objects_->size(oid) > state_.limits.raw_blob_bytes &&
           objects_->type(oid) == GIT_OBJECT_BLOB && !known->has(oid))
         large.insert(to_hex(oid));
-    };
-    git_check(git_odb_foreach(
-                  raw,
-                  [](const git_oid* oid, void* function) {
-                    (*static_cast<decltype(visit)*>(function))(*oid);
-                    return 0;
-                  },
-                  &visit),
-              "pack");
     if (!large.empty())
       throw FormatError("file " + names_of(large, tips) + ": larger than " +
                         std::to_string(state_.limits.raw_blob_bytes) +
@@ -307,7 +307,8 @@ std::string GitStore::receive_pack(int64_t repo, const std::function<size_t(char
   } catch (const FormatError& error) {
     reader.discard(kMaxDiscard);
     for (auto& command : request.commands) command.refusal = "unpacker error";
-    return answer(request, error.what(), error.what());
+    std::string reason = printable(error.what(), 500);
+    return answer(request, reason, reason);
   } catch (const IoError&) {
     throw;
   } catch (const Error& error) {  // a RefConflict, or a refusal by `also`
