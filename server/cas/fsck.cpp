@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "pretrained/base/sha256.h"
 #include "server/cas/store.h"
 
@@ -32,31 +34,39 @@ class Check {
                               "(SELECT coalesce(sum(size), 0) FROM objects)")
                             ->integer(0));
       });
-    each_key(store_, "xorbs", "hash",
-             [&](const Hash& hash) { guard("xorb " + hash.hex(), [&] { check_xorb(hash); }); });
-    each_key(store_, "files", "hash",
-             [&](const Hash& hash) { guard("file " + hash.hex(), [&] { check_file(hash); }); });
-    each_key(store_, "objects", "sha256", [&](const Hash& sha256) {
-      guard("object " + sha256.plain_hex(), [&] { check_object(sha256); });
-    });
+    walk("xorbs", "hash", [&](const Hash& hash) { check_xorb(hash); });
+    walk("files", "hash", [&](const Hash& hash) { check_file(hash); });
+    walk("objects", "sha256", [&](const Hash& sha256) { check_object(sha256); });
     return std::move(problems_);
   }
 
  private:
   static constexpr size_t kMaxProblems = 10000;
 
-  // Damage is noted and the walk goes on.
-  template <class Work>
-  void guard(const std::string& what, Work work) {
+  void walk(const std::string& table, const std::string& column,
+            const std::function<void(const Hash&)>& check) {
+    each_key(store_, table, column,
+             [&](const Hash& key) { guard(table, column, key, [&] { check(key); }); });
+  }
+
+  // Damage is noted and the walk goes on, unless the row was collected meanwhile.
+  void guard(const std::string& table, const std::string& column, const Hash& key,
+             const std::function<void()>& work) {
+    std::string problem;
     try {
-      work();
+      return work();
     } catch (const DamagedContent& error) {
-      note(error.what());
+      problem = error.what();
     } catch (const FormatError& error) {
-      note(what + ": " + error.what());
+      problem = error.what();
     } catch (const NotFoundError& error) {
-      note(what + ": " + error.what());
+      problem = error.what();
     }
+    bool still = store_.database.read([&](Transaction& t) {
+      return t.one("SELECT 1 FROM " + table + " WHERE " + column + " = ?", to_bytes(key))
+          .has_value();
+    });
+    if (still) note(problem);
   }
   void note(const std::string& problem) {
     if (problems_.size() < kMaxProblems) problems_.push_back(problem);
@@ -87,7 +97,7 @@ class Check {
         xorb->table.size() != uint64_t(row->integer(3)))
       note("xorb " + hash.hex() + ": its row does not fit its chunks");
     for (size_t i = 0; read_bytes_ && i < xorb->table.size(); ++i) {
-      guard("xorb " + hash.hex(), [&] { xorb->read(i); });
+      guard("xorbs", "hash", hash, [&] { xorb->read(i); });
       advance(xorb->table.raw_size(i));
     }
   }

@@ -9,6 +9,8 @@ namespace {
 
 // Chunks whose place is remembered; a file's older ones are then stored again if they come again.
 constexpr size_t kMaxPlaces = 256 << 10;
+// A file may always have this many terms; one that has more has this many chunks a term.
+constexpr size_t kFreeRuns = 64, kRunChunks = 4;
 // The disk starts on a xorb while it is still being packed, and fsync finds little left to do.
 constexpr uint64_t kPushStep = 4 << 20;
 // A chunk that compression makes shorter by less than an eighth stays as it is and goes from file
@@ -68,9 +70,18 @@ void Ingest::add_chunk(std::string_view chunk) {
   if (tree_.count() == 0) first_chunk_ = hash;
   tree_.add(hash, chunk.size());
   auto place = find(hash);
+  if (place && is_fragment(*place)) place.reset();
   after_hit_ = place.has_value();
   if (!place) place = pack(chunk, hash);
   add_to_run(*place, hash, chunk.size());
+}
+
+// Bytes that repeat, or pieces from many places, would make a list of terms longer than the file
+// is worth: then a chunk is stored again instead.
+bool Ingest::is_fragment(const Place& place) const {
+  bool extends =
+      !runs_.empty() && runs_.back().xorb == place.xorb && runs_.back().end == place.chunk;
+  return !extends && runs_.size() > kFreeRuns && runs_.size() > tree_.count() / kRunChunks;
 }
 
 // Only some chunks are asked for in the database; the neighbours of a hit then come with it, and

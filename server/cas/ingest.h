@@ -36,6 +36,7 @@ class Ingest {
 
   void cut(std::string_view bytes);
   void add_chunk(std::string_view chunk);
+  bool is_fragment(const Place& place) const;
   std::optional<Place> find(const Hash& chunk);
   bool find_stored(const Hash& chunk);
   void remember(const Hash& chunk, Place place);

@@ -145,12 +145,12 @@ ContentObject ContentStore::complete_multipart(const std::string& name) {
     if (auto known = object(upload.repo, upload.sha256)) return *known;
     throw NotFoundError("object " + upload.sha256 + " is no longer in the store");
   }
+  std::error_code ignored;
   for (uint64_t number = 1; number <= upload.parts(); ++number)
-    if (!fs::exists(upload.part(number)))
+    if (!fs::exists(upload.part(number), ignored))
       throw FormatError("multipart upload: part " + std::to_string(number) + " of " +
                         std::to_string(upload.parts()) + " is missing");
   Parts parts(upload);
-  std::error_code ignored;
   try {
     auto result = put_object(upload.repo, upload.sha256, upload.size,
                              [&](char* out, size_t size) { return parts.read(out, size); });

@@ -7,7 +7,7 @@
 namespace pretrained::server {
 namespace {
 
-constexpr size_t kBuffer = 512 << 10, kBuffers = 3;
+constexpr size_t kBuffer = 512 << 10, kBuffers = 6;  // made as they are needed
 constexpr uint64_t kAlone = 1 << 20;  // files up to here are not worth a second thread
 
 // Works on buffers one after the other in a thread of its own, behind the one that fills them.
