@@ -11,7 +11,7 @@ namespace pretrained::server {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kMaxIndexedPaths = 1000;  // more are indexed when somebody asks
+constexpr size_t kMaxIndexedPaths = 10'000;  // more are indexed when somebody asks
 
 std::string commit_text(const git_oid& tree, const std::vector<Oid>& parents,
                         const NewCommit& commit) {
