@@ -17,21 +17,15 @@ constexpr uint64_t kPushStep = 4 << 20;
 // to socket without being touched.
 constexpr size_t kLeastGain = 8;
 
-std::string record(std::string_view chunk, xet::Scheme& scheme) {
-  auto compressed = xet::compress(chunk);
-  bool gains = compressed.bytes.size() <= chunk.size() - chunk.size() / kLeastGain;
-  scheme = gains ? compressed.scheme : xet::Scheme::none;
-  std::string_view stored = gains ? compressed.bytes : chunk;
-  std::string out;
-  out.reserve(xet::kRecordHeader + stored.size());
+std::string record_header(size_t stored, xet::Scheme scheme, size_t size) {
+  std::string out(1, '\0');
   auto put_u24 = [&](size_t number) {
     for (int shift : {0, 8, 16}) out += char(number >> shift);
   };
-  out += '\0';
-  put_u24(stored.size());
+  put_u24(stored);
   out += char(scheme);
-  put_u24(chunk.size());
-  return out += stored;
+  put_u24(size);
+  return out;
 }
 
 }  // namespace
@@ -127,11 +121,14 @@ Ingest::Place Ingest::pack(std::string_view chunk, const Hash& hash) {
     packing_ = uint32_t(xorbs_.size());
     xorbs_.push_back({});
   }
-  xet::Scheme scheme;
-  std::string bytes = record(chunk, scheme);
-  staged_->write(bytes);
+  auto compressed = xet::compress(chunk);
+  bool gains = compressed.bytes.size() <= chunk.size() - chunk.size() / kLeastGain;
+  xet::Scheme scheme = gains ? compressed.scheme : xet::Scheme::none;
+  std::string_view stored = gains ? compressed.bytes : chunk;
+  staged_->write(record_header(stored.size(), scheme, chunk.size()));
+  staged_->write(stored);
   table_.chunks.push_back({.offset = table_.end,
-                           .stored_size = uint32_t(bytes.size() - xet::kRecordHeader),
+                           .stored_size = uint32_t(stored.size()),
                            .size = uint32_t(chunk.size()),
                            .scheme = scheme,
                            .hash = hash});
