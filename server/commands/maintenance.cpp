@@ -32,18 +32,6 @@ std::optional<std::vector<std::string>> named_objects(Hub& hub, int64_t repo) {
   return names;
 }
 
-bool names_blob(Database& database, const std::string& kind, const std::string& blob) {
-  return database.read([&](Transaction& t) {
-    if (kind == "xorbs") return t.one("SELECT 1 FROM xorbs WHERE blob = ?", blob).has_value();
-    return t
-        .one(
-            "SELECT 1 FROM packs WHERE pack_blob = ?1 UNION ALL "
-            "SELECT 1 FROM packs WHERE index_blob = ?1",
-            blob)
-        .has_value();
-  });
-}
-
 std::vector<std::string> blob_names(Transaction& t) {
   std::vector<std::string> names;
   for (auto& row : t.query("SELECT pack_blob FROM packs UNION SELECT index_blob FROM packs UNION "
@@ -79,10 +67,9 @@ GcReport collect_garbage(Hub& hub) {
   for (int64_t repo : all_repos(hub.database))
     if (auto names = named_objects(hub, repo)) hub.content.keep_only(repo, *names);
   report.content = hub.content.collect();
-  report.repacked = roll_up_packs(hub);
-  for (std::string kind : {"xorbs", "packs"})
-    report.orphan_bytes += hub.blobs.sweep(
-        kind, [&](const std::string& blob) { return names_blob(hub.database, kind, blob); });
+  for (int64_t repo : all_repos(hub.database))
+    if (hub.git.pack_count(repo) > 1) report.repacked += hub.git.repack(repo, true);
+  report.orphan_bytes = hub.git.sweep();
   return report;
 }
 

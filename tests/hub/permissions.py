@@ -136,8 +136,8 @@ class Permissions(unittest.TestCase):
                             continue
                         status = self.act(action, kind, caller)
                         fine = status < 300 if level in allowed else status in (401, 403, 404)
-                        # A preupload or a write token for a pull request of one's own is a reader's right too.
-                        if not fine and action in ("preupload", "xet-write", "lfs-upload") and "pull-request" in allowed and status < 300:
+                        # What a pull request of one's own needs is a reader's right too; references are checked one by one.
+                        if not fine and action in ("preupload", "xet-write", "lfs-upload", "git-push") and "pull-request" in allowed and status < 300:
                             fine = True
                         if level not in allowed and not allowed:
                             fine = status == 404 or (status in (401, 403) and (caller == "anonymous" or action in ("git-fetch", "git-push")))
