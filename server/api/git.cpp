@@ -19,7 +19,10 @@ Repo require_git_repo(Call& call, bool push) {
   try {
     // Authors of pull requests push too; which references is decided one by one.
     Repo repo = require_repo(call, Role::read);
-    return push && call.caller.anonymous() ? require_repo(call, Role::write) : repo;
+    bool may_push = role_on(call.caller, repo.access) >= Role::write ||
+                    may_open_pull_request(call.caller, repo.access,
+                                          call.services.repos.access_granted(repo, call.caller));
+    return push && !may_push ? require_repo(call, Role::write) : repo;
   } catch (const HttpError& e) {
     challenge(call, e);
     throw;

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <mutex>
 #include <set>
 
 #include "server/api/changes.h"
@@ -193,10 +195,20 @@ std::optional<GitStore::Stored> write(Call& call, const Repo& repo, const Branch
   }
 }
 
+// Commits of one repository wait for each other here; only another process or a push can still come
+// in between.
+std::mutex& turn_of(const Repo& repo) {
+  static std::array<std::mutex, 64> turns;
+  return turns[size_t(repo.access.id) % turns.size()];
+}
+
 // The head of the reference after the commit. A commit that names no parent means "on top of what
 // is there", so it is made again where another one came first.
-Oid publish_commit(Call& call, const Repo& repo, Branch branch, const Commit& commit) {
+Oid publish_commit(Call& call, const Repo& repo, const std::string& reference,
+                   const Commit& commit) {
+  std::lock_guard turn(turn_of(repo));
   for (int attempt = 1;; ++attempt) {
+    Branch branch = require_branch(call, repo, reference);
     check_parent(commit, branch);
     auto stored = write(call, repo, branch, commit);
     if (!stored) return branch.head;
@@ -207,7 +219,6 @@ Oid publish_commit(Call& call, const Repo& repo, Branch branch, const Commit& co
       return stored->commit;
     } catch (const RefConflict&) {
       if (attempt == 5) throw;
-      branch = require_branch(call, repo, branch.reference);
     }
   }
 }
@@ -243,7 +254,7 @@ Response commit(Call& call) {
     auto opened = open_pull_request(call, repo, branch, commit, head);
     answer["pullRequestUrl"] = repo_url(call, repo) + "/discussions/" + std::to_string(opened.num);
   } else {
-    head = publish_commit(call, repo, branch, commit);
+    head = publish_commit(call, repo, branch.reference, commit);
     if (head == kNoOid)
       throw HttpError(400, "", "The first commit of a repository changes nothing");
   }

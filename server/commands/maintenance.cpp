@@ -149,6 +149,7 @@ Upkeep::Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::stri
         !state->changed.wait_for(lock, std::chrono::seconds(30), [&] { return state->stopping; })) {
       lock.unlock();
       try {
+        hub.repos.refresh_stale();
         if (gc_interval > 0 && now_ms() - collected >= gc_interval * 1000) {
           collect_garbage(hub);
           collected = now_ms();

@@ -192,9 +192,10 @@ class GitStore {
   std::vector<std::string> fsck(int64_t repo);
   // Forgets the bare repository on disk; requests in flight finish.
   void drop_cache(int64_t repo);
-  // The blobs of a repository's packs: read them before its rows are deleted, remove them after.
+  // The blobs of a repository's packs and of their indexes.
   std::vector<std::string> blob_names(int64_t repo);
-  // Removes packs that no row names, of processes that ended. Returns the bytes freed.
+  // Removes packs of deleted repositories, and those that no row names of processes that ended.
+  // Returns the bytes freed.
   uint64_t sweep();
 
  private:

@@ -189,6 +189,19 @@ std::vector<std::string> GitStore::blob_names(int64_t repo) {
 }
 
 uint64_t GitStore::sweep() {
+  uint64_t freed = 0;
+  auto dropped = state_->database.read(
+      [](Transaction& t) { return t.query("SELECT name FROM dropped_blobs"); });
+  for (const auto& row : dropped) {
+    try {
+      freed += state_->blobs.size(row.text(0));
+    } catch (const NotFoundError&) {
+      // Removed before, by a process that did not get to the row.
+    }
+    state_->blobs.remove(row.text(0));
+    state_->database.write(
+        [&](Transaction& t) { t.run("DELETE FROM dropped_blobs WHERE name = ?", row.text(0)); });
+  }
   // Most are known, and finding out one by one is slow; only the others are asked for again.
   std::set<std::string> named;
   state_->database.read([&](Transaction& t) {
@@ -197,7 +210,7 @@ uint64_t GitStore::sweep() {
       return true;
     });
   });
-  return state_->blobs.sweep("packs", [&](const std::string& name) {
+  return freed + state_->blobs.sweep("packs", [&](const std::string& name) {
     if (named.count(name)) return true;
     return state_->database.read([&](Transaction& t) {
       return t.one("SELECT 1 FROM packs WHERE pack_blob = ? OR index_blob = ?", name, name)

@@ -206,6 +206,10 @@ void Repos::remove(const Repo& repo) {
     queue_event(t, repo, "repo", "delete");
     t.run("DELETE FROM repo_search WHERE rowid = ?", repo.access.id);
     t.run("DELETE FROM settings WHERE name = ?", "stale " + std::to_string(repo.access.id));
+    t.run(
+        "INSERT INTO dropped_blobs SELECT pack_blob FROM packs WHERE repo = ?1 UNION"
+        " SELECT index_blob FROM packs WHERE repo = ?1",
+        repo.access.id);
     t.run("DELETE FROM repos WHERE id = ?", repo.access.id);
   });
   git_.drop_cache(repo.access.id);

@@ -109,6 +109,8 @@ CREATE TABLE packs (
   UNIQUE (repo, checksum)) STRICT;
 CREATE INDEX packs_by_pack_blob ON packs (pack_blob);
 CREATE INDEX packs_by_index_blob ON packs (index_blob);
+CREATE TABLE dropped_blobs (                 -- of deleted repositories, until garbage collection
+  name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 
 -- The last commit of each path. A chain is a line of first parents; a commit that does not extend
 -- the end of a chain starts a new one, which remembers where it left its own.

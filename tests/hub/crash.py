@@ -1,5 +1,5 @@
 """kill -9 at random moments of mixed writes; then nothing acknowledged is lost and nothing half-written is visible.
-usage: crash.py [KILLS]   (20 unless HUB_CRASH_KILLS or the argument says otherwise)"""
+usage: crash.py [KILLS]   (50 unless HUB_CRASH_KILLS or the argument says otherwise)"""
 import hashlib, http.client, json, os, pathlib, random, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -16,8 +16,7 @@ class Writer(threading.Thread):
     def __init__(self, hub, number):
         super().__init__(daemon=True)
         self.hub, self.name, self.random = hub, f"admin/c{number}", random.Random(SEED + number)
-        self.files, self.refs, self.stopping, self.done, self.errors = {}, {}, False, 0, []
-        self.unsure = set()  # sent, never answered: either outcome is fine
+        self.files, self.refs, self.stopping, self.done, self.errors = {}, {}, False, 0, []  # files: path → what it may hold
 
     def call(self, method, path, body=None, headers={}):
         return self.hub.call(method, path, self.hub.admin, body, headers)
@@ -36,13 +35,11 @@ class Writer(threading.Thread):
 
     def commit(self, lines, path, digest):
         body = "\n".join(json.dumps(line) for line in [{"key": "header", "value": {"summary": "c"}}, *lines]).encode()
-        self.unsure.add(path)
-        before = self.files.get(path)
-        self.files[path] = (before, digest)
+        self.files.setdefault(path, {None}).add(digest)  # until there is an answer either may be
         status, _, answer = self.call("POST", f"/api/models/{self.name}/commit/main", body, {"Content-Type": "application/x-ndjson"})
         assert status in (200, 503), (status, answer)
         if status == 200:
-            self.files[path] = (digest,)
+            self.files[path] = {digest}
             self.refs["refs/heads/main"] = answer["commitOid"]
 
     def small(self):
@@ -94,11 +91,10 @@ def check(hub, writer):
         assert status == 200, (status, content[:200])
         digest = hashlib.sha256(content).hexdigest()
         assert digest in possible, f"{writer.name}/{path}: bytes of no acknowledged write"
-        writer.files[path] = (digest,)
+        writer.files[path] = {digest}
 
 
-def main():
-    hub = harness.Hub("--workers", "16")
+def main(hub):
     dice = random.Random(SEED)
     names = range(4)
     for i in names:
@@ -128,7 +124,10 @@ def main():
     total = sum(w.done for w in writers)
     assert total > KILLS, f"only {total} writes were acknowledged: nothing was tested"
     print(f"{KILLS} kills, {total} acknowledged writes, nothing lost")
+
+
+hub = harness.Hub("--workers", "16")
+try:
+    main(hub)
+finally:
     hub.close()
-
-
-main()

@@ -112,7 +112,7 @@ print(json.dumps([len(pathlib.Path(path).read_bytes()), api.list_repo_files("{se
         self.commit(one, {"one": b"1"})
         self.git("push", "origin", "main", cwd=one)
         self.commit(two, {"two": b"2"})
-        self.git("push", "origin", "main", "main:new", cwd=two, expect=1)
+        self.git("push", "origin", "main:new", "main:refs/notes/x", cwd=two, expect=1)
         self.assertEqual(self.hub.call("GET", f"/api/models/{self.name}/revision/new")[0], 404)
         self.git("fetch", cwd=two)
         self.git("rebase", "origin/main", cwd=two)

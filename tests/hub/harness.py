@@ -1,5 +1,5 @@
 """Starts a real pretrained-hub on a free port with a data folder of its own; runs its admin verbs and real clients."""
-import contextlib, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, urllib.error, urllib.request
+import contextlib, ctypes, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, urllib.error, urllib.request
 
 SERVER = os.environ["PRETRAINED_HUB"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -17,6 +17,13 @@ def clean_environment(**changes):
     return env | {k: str(v) for k, v in changes.items()}
 
 
+LIBC = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Hub:
     def __init__(self, *options, data=None, port=0):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hub-test-"))
@@ -28,16 +35,25 @@ class Hub:
     def start(self):
         self.log = open(self.folder / "server.log", "ab")
         self.process = subprocess.Popen(
-            [SERVER, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--json", "--rate-limit", "0",
-             "--disk-reserve", "1MB", "--access-log", self.folder / "access.log", *self.options],
-            stdout=self.log, stderr=subprocess.PIPE)
+            [SERVER, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--json", "--access-log",
+             self.folder / "access.log", *self.settings()],
+            stdout=self.log, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
         line = self.process.stderr.readline()
         assert line.startswith(b"{"), line + self.process.stderr.read()
         hello = json.loads(line)
-        self.url, self.port = hello["url"], hello["port"]
+        self.port = hello["port"]
+        self.url = f"{'https' if '--certificate' in self.options else 'http'}://127.0.0.1:{self.port}"
         # Whatever else it says goes to the log.
-        subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=self.log)
-        self.admin = (self.data / "admin-token").read_text().strip()
+        subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=self.log, stderr=self.log)
+        token = self.data / "admin-token"
+        if token.exists():
+            self.admin = token.read_text().strip()
+        elif not hasattr(self, "admin"):  # a restored hub
+            self.admin = self.cli("token", "create", "admin", "--name", "tests")["token"]
+
+    def settings(self):
+        defaults = {"--rate-limit": "0", "--disk-reserve": "1MB"}
+        return [*(word for name, value in defaults.items() if name not in self.options for word in (name, value)), *self.options]
 
     def stop(self, how=signal.SIGTERM, timeout=40):
         self.process.send_signal(how)

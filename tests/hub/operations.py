@@ -158,7 +158,7 @@ print(json.dumps([api.model_info(f"admin/b{i}").sha for i in range(3)]))
             b"POST /api/repos/create HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef": b"400",
             b"POST /api/repos/create HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": b"400",
             b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000 + b"\r\n\r\n": b"431",
-            b"\x16\x03\x01\x02\x00\x01\x00": b"400",
+            b"\x16\x03\x01\x02\x00\x01\x00": b"",  # TLS where none is spoken
         }
         for request, status in cases.items():
             answer = raw(hub, request)
@@ -188,8 +188,8 @@ try:
     import io
     api.upload_file(path_or_fileobj=io.BytesIO(os.urandom({size})), path_in_repo="f{size}.bin", repo_id="admin/full")
     print(json.dumps(200))
-except HfHubHTTPError as error:
-    print(json.dumps(error.response.status_code))
+except Exception as error:
+    print(json.dumps(507 if "507 Insufficient Storage" in str(error.__cause__ or error) else repr(error)))
 """, hub.env(hub.admin, HF_HUB_DISABLE_XET="1"))
         self.assertEqual(upload(4_000_000), 200)
         self.assertEqual(upload(60_000_000), 507)

@@ -38,7 +38,7 @@ class Clients(unittest.TestCase):
     def test_hf_command(self):
         env = self.hub.env(self.alice)
         self.assertIn("alice", self.hf("auth", "whoami", env=env).stdout)
-        self.hf("repo", "create", "cli", "--private", env=env)
+        self.hf("repos", "create", "cli", "--private", env=env)
         folder = pathlib.Path(tempfile.mkdtemp())
         (folder / "a.txt").write_text("a")
         (folder / "big.bin").write_bytes(BIG)
@@ -48,8 +48,8 @@ class Clients(unittest.TestCase):
         target = pathlib.Path(tempfile.mkdtemp())
         self.hf("download", "alice/cli", "--local-dir", target, env=env)
         self.assertEqual((target / "big.bin").read_bytes(), BIG)
-        self.assertIn("alice/cli", self.hf("models", "ls", "--author", "alice", env=env).stdout)
-        self.hf("repo", "tag", "create", "alice/cli", "v1", env=env)
+        self.assertIn("alice/cli", self.hf("models", "ls", "--author", "alice", "--json", env=env).stdout)
+        self.hf("repos", "tag", "create", "alice/cli", "v1", env=env)
         self.hf("download", "alice/cli", "again.txt", "--revision", "new", env=env)
 
     def test_device_login(self):
@@ -69,7 +69,7 @@ class Clients(unittest.TestCase):
         page = self.hub.call("GET", urllib.parse.urlsplit(address.group(0)).path, raw=True)[2].decode()
         self.assertIn("<form", page)
         fields = {m[0]: m[1] for m in re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page)}
-        fields |= {"user_code": found.group(1), "username": "alice", "password": "correct horse"}
+        fields |= {"user_code": found.group(1), "name": "alice", "password": "correct horse", "decision": "approve"}
         action = re.search(r'<form[^>]*action="([^"]+)"', page).group(1)
         wrong = fields | {"password": "wrong"}
         form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.hub.url}
@@ -122,6 +122,7 @@ print(json.dumps(sorted(api.list_repo_files(repo))))
     def test_transformers(self):
         done = run_python("""
 import os, json, tempfile
+import python.peers
 import torch
 from transformers import AutoModel, AutoConfig, BertConfig, BertModel
 config = BertConfig(vocab_size=500, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128)
@@ -132,7 +133,7 @@ same = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.
 from huggingface_hub import HfApi
 info = HfApi().model_info("alice/bert")
 print(json.dumps([same, info.config["model_type"], info.safetensors.total]))
-""", self.hub.env(self.alice, TRANSFORMERS_VERBOSITY="error"))
+""", self.hub.env(self.alice, TRANSFORMERS_VERBOSITY="error", PYTHONPATH=harness.ROOT / "examples"))
         self.assertEqual(done[:2], [True, "bert"])
         self.assertGreater(done[2], 50_000)
 

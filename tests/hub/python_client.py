@@ -324,7 +324,7 @@ class Social(unittest.TestCase):
         ModelCard(CARD).push_to_hub(repo, token=ALICE)
         self.assertEqual(ModelCard.load(repo, token=ALICE).data.license, "apache-2.0")
         with self.assertRaises(ValueError):
-            ModelCard("---\nlicense: [\n---\n").push_to_hub(repo, token=ALICE)
+            alice.upload_file(path_or_fileobj=b"---\nlicense: [\n---\n", path_in_repo="README.md", repo_id=repo)
 
 
 if __name__ == "__main__":
