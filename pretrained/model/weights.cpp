@@ -171,6 +171,20 @@ NamedTensors without_ties(const NamedTensors& tensors) {
   return unique;
 }
 
+// Weights of an earlier save under the same variant, in other shards.
+void remove_stale(FolderUpdate& update, const std::string& variant,
+                  const std::set<std::string>& fresh) {
+  std::string stem = fs::path(st::weights_name(variant)).stem().string();
+  std::string escaped = std::regex_replace(stem, std::regex("[.]"), "[.]");
+  std::regex shard(escaped + "-[0-9]{5}-of-[0-9]{5}[.]safetensors");
+  for (auto& entry : fs::directory_iterator(update.folder())) {
+    std::string name = entry.path().filename();
+    bool ours = std::regex_match(name, shard) || name == st::index_name(variant) ||
+                name == st::weights_name(variant);
+    if (ours && !fresh.contains(name)) update.remove(name);
+  }
+}
+
 }  // namespace
 
 torch::Dtype parse_dtype(const std::string& name) {
@@ -202,6 +216,7 @@ NamedTensors load_file(const fs::path& path) {
 void save_file(const NamedTensors& tensors, const fs::path& path) {
   std::vector<torch::Tensor> contiguous;
   auto data = describe(tensors, contiguous);
+  finish_update(path.parent_path());  // else it would put an older file in this one's place
   AtomicFile file(path);
   st::write(file, data);
   file.commit();
@@ -210,6 +225,7 @@ void save_file(const NamedTensors& tensors, const fs::path& path) {
 NamedTensors load_folder(const fs::path& folder, const std::string& variant,
                          const Progress& progress) {
   st::check_variant(variant);
+  finish_update(folder);
   NamedTensors tensors;
   std::string single = st::weights_name(variant),
               bin = "pytorch_model" + (variant.empty() ? "" : "." + variant) + ".bin";
@@ -226,15 +242,7 @@ NamedTensors load_folder(const fs::path& folder, const std::string& variant,
   return tensors;
 }
 
-struct WeightsWriter::Staged {
-  fs::path folder;
-  std::string variant;
-  std::vector<std::unique_ptr<AtomicFile>> files;
-};
-
-WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
-                             const SavePretrained& options)
-    : staged_(new Staged{folder, options.variant, {}}) {
+void add_weights(FolderUpdate& update, const NamedTensors& all, const SavePretrained& options) {
   st::check_variant(options.variant);
   std::vector<torch::Tensor> contiguous;
   auto data = describe(without_ties(all), contiguous);
@@ -247,6 +255,7 @@ WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
     parameters += int64_t(tensor.size() / st::item_size(tensor.dtype));
   }
   auto shards = st::plan_shards(sizes, st::parse_size(options.max_shard_size));
+  std::set<std::string> fresh;
   uint64_t before = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     std::string name = st::weights_name(options.variant, i, shards.size());
@@ -257,42 +266,21 @@ WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
       part_size += sizes[place];
       index.weight_map[data[place].name] = name;
     }
-    staged_->files.push_back(std::make_unique<AtomicFile>(folder / name));
     auto report = [&](uint64_t done, uint64_t) {
       options.progress(before + done, uint64_t(total));
     };
-    st::write(*staged_->files.back(), part, {{"format", "pt"}},
+    st::write(update.add(name), part, {{"format", "pt"}},
               options.progress ? st::Progress(report) : st::Progress());
-    staged_->files.back()->sync();
+    fresh.insert(name);
     before += part_size;
   }
-  if (shards.size() == 1) return;
-  index.total_size = total;
-  index.total_parameters = parameters;
-  staged_->files.push_back(std::make_unique<AtomicFile>(folder / st::index_name(options.variant)));
-  staged_->files.back()->write(st::write_index(index));
-  staged_->files.back()->sync();
-}
-
-WeightsWriter::~WeightsWriter() = default;
-
-void WeightsWriter::publish() {
-  std::set<std::string> fresh;
-  for (auto& file : staged_->files) {
-    file->publish();
-    fresh.insert(file->target().filename());
+  if (shards.size() > 1) {
+    index.total_size = total;
+    index.total_parameters = parameters;
+    update.add(st::index_name(options.variant)).write(st::write_index(index));
+    fresh.insert(st::index_name(options.variant));
   }
-  std::string stem = fs::path(st::weights_name(staged_->variant)).stem().string();
-  std::string escaped = std::regex_replace(stem, std::regex("[.]"), "[.]");
-  std::regex shard(escaped + "-[0-9]{5}-of-[0-9]{5}[.]safetensors");
-  std::vector<fs::path> stale;
-  for (auto& entry : fs::directory_iterator(staged_->folder)) {
-    std::string name = entry.path().filename();
-    bool ours = std::regex_match(name, shard) || name == st::index_name(staged_->variant) ||
-                name == st::weights_name(staged_->variant);
-    if (ours && !fresh.contains(name)) stale.push_back(entry.path());
-  }
-  for (auto& path : stale) fs::remove(path);
+  remove_stale(update, options.variant, fresh);
 }
 
 }  // namespace pretrained
