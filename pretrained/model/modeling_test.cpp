@@ -266,6 +266,21 @@ TEST_F(Modeling, TiedWeightsAreStoredOnce) {
   EXPECT_FALSE(load_file(folder / "model.safetensors").contains("b.weight"));
   auto loaded = TiedModel::from_pretrained(folder);
   EXPECT_TRUE(torch::equal(loaded->b->weight, model.a->weight));
+  for (auto* dtype : {"float32", "bfloat16"}) {
+    loaded = TiedModel::from_pretrained(folder, {.dtype = dtype});
+    EXPECT_EQ(loaded->b->weight.data_ptr(), loaded->a->weight.data_ptr()) << dtype;
+  }
+}
+
+TEST_F(Modeling, LoadingReportsItsProgressInBytes) {
+  saved();
+  std::vector<uint64_t> seen;
+  auto progress = [&](uint64_t done, uint64_t total) {
+    seen.push_back(done);
+    EXPECT_EQ(total, 64u);
+  };
+  TinyModel::from_pretrained(folder, {.dtype = "bfloat16", .progress = progress});
+  EXPECT_EQ(seen, (std::vector<uint64_t>{0, 48, 64}));
 }
 
 TEST_F(Modeling, TrainingChangesNeitherFileNorOtherReaders) {

@@ -78,15 +78,13 @@ void add_pickle(const st::PickleFile& file, NamedTensors& tensors) {
                    view(file.data(info), info.shape, info.strides, info.dtype, file.mapping()));
 }
 
-NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
-                          const Progress& progress) {
+NamedTensors load_sharded(const fs::path& folder, const std::string& index_name) {
   std::string source = (folder / index_name).string();
   st::Index index = st::parse_index(read_inside(folder, index_name, 64 << 20), source);
   NamedTensors tensors;
   std::map<std::string, std::vector<std::string>> by_file;
-  uint64_t size = 0, done = 0;
-  auto files = index.files();
-  for (auto& name : files) {
+  uint64_t size = 0;
+  for (auto& name : index.files()) {
     st::File file(open_inside(folder, name), (folder / name).string());
     for (auto& info : file.header().tensors) {
       by_file[name].push_back(info.name);
@@ -97,7 +95,6 @@ NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
           listed == index.weight_map.end() || listed->second != name)
         st::check_index(index, {{name, by_file[name]}}, size, source);  // throws, naming the tensor
     add_safetensors(file, tensors);
-    if (progress) progress(++done, files.size());
   }
   st::check_index(index, by_file, size, source);
   return tensors;
@@ -222,8 +219,7 @@ void save_file(const NamedTensors& tensors, const fs::path& path) {
   file.commit();
 }
 
-NamedTensors load_folder(const fs::path& folder, const std::string& variant,
-                         const Progress& progress) {
+NamedTensors load_folder(const fs::path& folder, const std::string& variant) {
   st::check_variant(variant);
   finish_update(folder);
   NamedTensors tensors;
@@ -232,13 +228,12 @@ NamedTensors load_folder(const fs::path& folder, const std::string& variant,
   if (present(folder / single)) {
     add_safetensors(st::File(open_inside(folder, single), (folder / single).string()), tensors);
   } else if (present(folder / st::index_name(variant))) {
-    return load_sharded(folder, st::index_name(variant), progress);
+    return load_sharded(folder, st::index_name(variant));
   } else if (present(folder / bin)) {
     add_pickle(st::PickleFile(open_inside(folder, bin), (folder / bin).string()), tensors);
   } else {
     throw_no_weights(folder, variant);
   }
-  if (progress) progress(1, 1);
   return tensors;
 }
 

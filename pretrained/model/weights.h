@@ -21,7 +21,7 @@ PRETRAINED_API void save_file(const NamedTensors& tensors, const std::filesystem
 // a file does not align is not aligned here either: see aligned(). Throws NotFoundError,
 // FormatError.
 PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder,
-                                        const std::string& variant, const Progress& progress = {});
+                                        const std::string& variant);
 
 // The tensor itself, or a copy where its bytes do not lie at a multiple of its item size.
 PRETRAINED_API at::Tensor aligned(const at::Tensor& tensor);
