@@ -35,8 +35,10 @@ inline bool run_killed(int calls, const std::function<void()>& work) {
   for (;;) {
     ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
     waitpid(child, &status, 0);
-    if (WIFEXITED(status)) EXPECT_EQ(WEXITSTATUS(status), 0);
-    if (WIFEXITED(status) || WIFSIGNALED(status)) return false;
+    if (WIFEXITED(status) || WIFSIGNALED(status)) {
+      EXPECT_EQ(status, 0);
+      return false;
+    }
     __ptrace_syscall_info info{};
     ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof info, &info);
     if (info.op != PTRACE_SYSCALL_INFO_ENTRY || !changes_files(info.entry.nr)) continue;
