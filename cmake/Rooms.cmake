@@ -23,6 +23,7 @@ function(pretrained_room name)
     else()
       target_link_libraries(${name}_test PRIVATE pretrained_hub)
     endif()
-    gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES LABELS unit TIMEOUT 600)
+    gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
+      DISCOVERY_TIMEOUT 120 PROPERTIES LABELS unit TIMEOUT 600)
   endif()
 endfunction()
