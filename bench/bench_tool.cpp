@@ -1,9 +1,13 @@
 // Our side of the benchmarks; bench.py runs it beside its peers. Prints one number of seconds per
 // line.
-//   start FOLDER            process start → first logits is timed from outside; this is the whole
-//   program load FILE ready|touched tensors of a safetensors file model FOLDER ready|touched   the
-//   same into a module of a registered class construct               resnet50d for loading code
-//   FOLDER             AutoModel on a folder with code: first call of this process
+//
+//   start FOLDER               the whole program is timed from outside, until the first logits
+//   load FILE ready|touched    tensors of a safetensors file
+//   model FOLDER ready|touched the same into a module of a registered class
+//   construct                  ResNet-50d for loading
+//   code FOLDER                AutoModel on a folder with code: first call of this process
+//   registered FOLDER          the same with the class registered
+//   make, make-large           write such folders
 #include <pretrained/model/weights.h>
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>

@@ -23,31 +23,60 @@ struct Contents {
   std::vector<safetensors::TensorInfo> tensors;
 };
 
-void read_tensors(const fs::path& folder, const std::string& name, Contents& contents) {
-  safetensors::File file(open_inside(folder, name), (folder / name).string());
-  auto& tensors = file.header().tensors;
+void append(const std::vector<safetensors::TensorInfo>& tensors, Contents& contents) {
   contents.tensors.insert(contents.tensors.end(), tensors.begin(), tensors.end());
 }
 
-Contents read_contents(const fs::path& path) {
-  Contents contents;
-  if (!fs::is_directory(path)) {
-    read_tensors(path.has_parent_path() ? path.parent_path() : ".", path.filename(), contents);
-    return contents;
+// As loading does: a shard that the index does not describe ends it before the next is read.
+void read_sharded(const fs::path& folder, const std::string& index_name, Contents& contents) {
+  std::string source = (folder / index_name).string();
+  auto index = safetensors::parse_index(read_inside(folder, index_name, 64 << 20), source);
+  std::map<std::string, std::vector<std::string>> by_file;
+  uint64_t size = 0;
+  for (auto& name : index.files()) {
+    safetensors::File file(open_inside(folder, name), (folder / name).string());
+    for (auto& tensor : file.header().tensors) {
+      by_file[name].push_back(tensor.name);
+      size += tensor.end - tensor.begin;
+    }
+    for (auto& tensor : file.header().tensors)
+      if (auto listed = index.weight_map.find(tensor.name);
+          listed == index.weight_map.end() || listed->second != name)
+        safetensors::check_index(index, {{name, by_file[name]}}, size, source);  // throws
+    append(file.header().tensors, contents);
   }
+  safetensors::check_index(index, by_file, size, source);
+}
+
+Contents read_weights_file(const fs::path& path) {
+  Contents contents;
+  try {
+    append(safetensors::File(path).header().tensors, contents);
+  } catch (const FormatError& error) {
+    if (path.extension() == ".safetensors") throw;
+    throw FormatError(path.string() +
+                      ": not a .safetensors file; inspect takes the folder of a model or a "
+                      ".safetensors file");
+  }
+  return contents;
+}
+
+Contents read_contents(const fs::path& path) {
+  if (!fs::is_directory(path)) return read_weights_file(path);
+  Contents contents;
   FieldPath at;
   contents.config = detail::read_config_file(path, at);
-  contents.auto_map = read_auto_map(contents.config, "config.json");
+  contents.auto_map = read_auto_map(contents.config, (path / "config.json").string());
   std::vector<std::string> modules;
   for (auto& [auto_class, reference] : contents.auto_map)
     if (reference.repo.empty()) modules.push_back(reference.module);
   if (!modules.empty()) contents.sources = code::read_sources(path, modules);
-  for (auto& name : {std::string("model.safetensors")})
-    if (fs::exists(path / name)) read_tensors(path, name, contents);
-  if (contents.tensors.empty() && fs::exists(path / safetensors::index_name(""))) {
-    auto index = safetensors::parse_index(read_inside(path, safetensors::index_name(""), 64 << 20),
-                                          safetensors::index_name(""));
-    for (auto& file : index.files()) read_tensors(path, file, contents);
+  std::string whole = safetensors::weights_name(""), index = safetensors::index_name("");
+  if (fs::exists(path / whole)) {
+    safetensors::File file(open_inside(path, whole), (path / whole).string());
+    append(file.header().tensors, contents);
+  } else if (fs::exists(path / index)) {
+    read_sharded(path, index, contents);
   }
   return contents;
 }

@@ -1,4 +1,8 @@
+#include <stdlib.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 
@@ -19,12 +23,13 @@ struct @Name@Config : pretrained::PretrainedConfig<@Name@Config> {
   static constexpr auto model_type = "@name@";
 
   std::vector<int64_t> layers = {1, 1, 1, 1};
-  int64_t stem_width = 32;
+  int64_t stem_width = 32;  // of the first two convolutions; the third has twice as many channels
 
   PRETRAINED_FIELDS(layers, stem_width)
 
   void validate() const {
     if (layers.size() != 4) throw pretrained::ConfigError("`layers` must have 4 elements.");
+    if (stem_width < 1) throw pretrained::ConfigError("`stem_width` must be at least 1.");
   }
 };
 )";
@@ -41,9 +46,12 @@ struct @Name@ForImageClassification
 
   explicit @Name@ForImageClassification(const Config& config)
       : PreTrainedModel(config),
-        model(register_module("model", timm::ResNet(timm::ResNetOptions{.block = "basic", .layers = config.layers,
-                                                                        .num_classes = config.num_labels,
-                                                                        .stem_width = config.stem_width}))) {}
+        model(register_module("model", timm::ResNet(timm::ResNetOptions{
+                                           .block = "basic",
+                                           .layers = config.layers,
+                                           .num_classes = config.num_labels,
+                                           .stem_width = config.stem_width,
+                                           .stem_type = "deep"}))) {}
 
   pretrained::NamedTensors forward(torch::Tensor tensor, std::optional<torch::Tensor> labels = {}) {
     auto logits = model->forward(tensor);
@@ -53,6 +61,51 @@ struct @Name@ForImageClassification
 };
 )";
 
+constexpr auto kTrain =
+    R"(// Fits the model in FOLDER and saves it there again, with its code. Usage: train FOLDER
+#include <pretrained/pretrained.h>
+#include <torch/torch.h>
+
+#include <iostream>
+
+#include "modeling_@name@.h"
+
+int main(int argc, char** argv) try {
+  std::string folder = argc > 1 ? argv[1] : ".";
+  auto model = @Name@ForImageClassification::from_pretrained(folder);
+  model->train();
+  torch::optim::AdamW optimizer(model->parameters(), torch::optim::AdamWOptions(1e-3));
+  for (int step = 1; step <= 20; ++step) {
+    // Your data goes here. For pictures from files, as `pretrained predict` prepares them:
+    // pretrained::vision::ImageProcessor::from_pretrained(folder).preprocess(read_image(file)).
+    auto labels = torch::randint(model->config().num_labels, {16});
+    auto images = torch::randn({16, 3, 64, 64}) + labels.view({-1, 1, 1, 1});
+    optimizer.zero_grad();
+    auto loss = (*model)(images, labels)["loss"];
+    loss.backward();
+    optimizer.step();
+    if (step % 5 == 0) std::cout << "step " << step << "  loss " << loss.item<float>() << "\n";
+  }
+  @Name@Config::register_for_auto_class();
+  @Name@ForImageClassification::register_for_auto_class("AutoModelForImageClassification");
+  model->eval();
+  model->save_pretrained(folder);
+} catch (const pretrained::Error& error) {
+  std::cerr << error.what() << "\n";
+  return error.exit_code();
+}
+)";
+
+constexpr auto kCMake = R"(cmake_minimum_required(VERSION 3.25)
+project(@name@ LANGUAGES CXX)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+find_package(pretrained REQUIRED)
+add_executable(train train.cpp)
+target_link_libraries(train PRIVATE pretrained::pretrained)
+)";
+
 constexpr auto kReadme = R"(# @name@
 
 A custom model: `configuration_@name@.h` says what can be set, `modeling_@name@.h` what is computed.
@@ -60,6 +113,24 @@ The weights are freshly initialised, not trained: predictions mean nothing yet.
 
     pretrained inspect .
     pretrained predict . test.png --trust-remote-code
+
+## Train it
+
+`train.cpp` is a loop to start from: it fits the model to made-up pictures, which you replace, and saves
+it into this folder with its code. PREFIX is where `pretrained` is installed.
+
+    cmake -B build -DCMAKE_PREFIX_PATH=PREFIX && cmake --build build && build/train .
+
+## Use it from C++
+
+With the classes at hand, as `train.cpp` does, or by folder from any program, which compiles the code:
+
+    #include <pretrained/pretrained.h>
+
+    auto model = pretrained::AutoModelForImageClassification::from_pretrained("@name@", {.trust_remote_code = true});
+    auto processor = pretrained::vision::ImageProcessor::from_pretrained("@name@");
+    auto pixels = processor.preprocess(pretrained::vision::read_image("test.png"));
+    auto logits = model(torch::tensor(pixels).view({1, 3, 64, 64}))["logits"];
 )";
 
 constexpr auto kConfig = R"({
@@ -94,9 +165,16 @@ std::string fill(std::string text, const std::string& name, const std::string& c
   return text;
 }
 
+// A class reference has at most 96 characters for a file's name.
+constexpr size_t kMaxName = 96 - std::string_view("configuration_").size();
+
 // "my-model" → "my_model", "MyModel".
 std::pair<std::string, std::string> names_of(const fs::path& folder) {
-  std::string name = fs::weakly_canonical(folder).filename().string(), class_name;
+  std::string name = folder.filename().string(), class_name;
+  if (name.size() > kMaxName)
+    throw ArgumentError("the folder's name becomes the name of a class: it has " +
+                        std::to_string(name.size()) + " characters, at most " +
+                        std::to_string(kMaxName));
   bool upper = true;
   for (char& c : name) {
     if (c == '-' || c == '.' || c == ' ') c = '_';
@@ -110,8 +188,44 @@ std::pair<std::string, std::string> names_of(const fs::path& folder) {
     upper = c == '_';
     c = char(std::tolower(c));
   }
+  if (name.empty()) throw ArgumentError(folder.string() + " has no name to call a model by");
   return {name, class_name};
 }
+
+// A folder beside `target` that takes its place when all is made; until then, or after an error,
+// nothing is there.
+class NewFolder {
+ public:
+  explicit NewFolder(fs::path target) : target_(std::move(target)) {
+    std::error_code error;
+    fs::create_directories(target_.parent_path(), error);
+    std::string name = (target_.parent_path() / ".pretrained-new.XXXXXX").string();
+    if (error || !mkdtemp(name.data()))
+      throw IoError(target_.string() +
+                    ": cannot be made: " + (error ? error.message() : std::strerror(errno)));
+    path_ = name;
+  }
+  ~NewFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  NewFolder(const NewFolder&) = delete;
+  const fs::path& path() const { return path_; }
+  void publish() {
+    std::error_code error;
+    // mkdir gives the usual permissions; mkdtemp's are private. An empty folder may be somebody's
+    // working directory: it stays and is filled.
+    bool there = fs::is_directory(target_, error);
+    if (!there) fs::create_directory(target_, error);
+    if (error) throw IoError(target_.string() + ": " + error.message());
+    for (auto& entry : fs::directory_iterator(path_))
+      if (!error) fs::rename(entry.path(), target_ / entry.path().filename(), error);
+    if (error) throw IoError(target_.string() + ": " + error.message());
+  }
+
+ private:
+  fs::path target_, path_;
+};
 
 vision::Image test_image() {
   vision::Image image{96, 96, 3, {}};
@@ -121,37 +235,49 @@ vision::Image test_image() {
   return image;
 }
 
-void create(const fs::path& folder, const Common& common) {
-  if (fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder)))
-    throw ArgumentError(folder.string() + " exists and is not an empty folder");
-  auto [name, class_name] = names_of(folder);
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw IoError(folder.string() + ": " + error.message());
-  for (auto& [file, text] : {std::pair{"configuration_" + name + ".h", kConfiguration},
-                             std::pair{"modeling_" + name + ".h", kModeling},
-                             std::pair{std::string("README.md"), kReadme},
-                             std::pair{std::string("config.json"), kConfig},
-                             std::pair{std::string("preprocessor_config.json"), kProcessor}})
+void write_sources(const fs::path& folder, const std::string& name, const std::string& class_name) {
+  const std::pair<std::string, const char*> files[] = {
+      {"configuration_" + name + ".h", kConfiguration},
+      {"modeling_" + name + ".h", kModeling},
+      {"train.cpp", kTrain},
+      {"CMakeLists.txt", kCMake},
+      {"README.md", kReadme},
+      {"config.json", kConfig},
+      {"preprocessor_config.json", kProcessor}};
+  for (auto& [file, text] : files)
     write_file_atomically(folder / file, fill(text, name, class_name));
   vision::write_png(folder / "test.png", test_image());
+}
+
+void create(const fs::path& wanted, const Common& common) {
+  std::error_code error;
+  fs::path folder = fs::weakly_canonical(fs::absolute(wanted), error);
+  if (!folder.has_filename()) folder = folder.parent_path();  // "my-model/"
+  auto [name, class_name] = names_of(error ? wanted : folder);
+  if (fs::exists(fs::symlink_status(folder)) && !(fs::is_directory(folder) && fs::is_empty(folder)))
+    throw ArgumentError(wanted.string() + " exists and is not an empty folder");
+  NewFolder made(folder);
+  write_sources(made.path(), name, class_name);
 
   // The weights come from the code just written, compiled as everyone will compile it.
   FromPretrained options{.trust_remote_code = true};
-  if (!common.quiet) options.notice = [](const std::string& line) { std::cerr << line << "\n"; };
-  auto model =
-      AutoModelForImageClassification::from_config(AutoConfig::from_pretrained(folder, options));
-  model->save_pretrained(folder);
+  if (!common.quiet) options.notice = print_line;
+  auto model = AutoModelForImageClassification::from_config(
+      AutoConfig::from_pretrained(made.path(), options));
+  model->save_pretrained(made.path());
+  made.publish();
   if (common.json) {
-    std::cout << Json(Json::Object{{"folder", folder.string()},
+    std::cout << Json(Json::Object{{"folder", wanted.string()},
                                    {"class", model->model_class().name}})
                      .dump(0)
               << "\n";
   } else if (!common.quiet) {
-    std::cout << "Made " << folder.string() << " with " << model->model_class().name << " ("
-              << model->num_parameters() << " parameters, untrained). Try:\n  pretrained predict "
-              << folder.string() << " " << (folder / "test.png").string()
-              << " --trust-remote-code\n";
+    std::string shown = printable(wanted.string());
+    std::cout
+        << "Made " << shown << " with " << model->model_class().name << " ("
+        << model->num_parameters() << " parameters, untrained). Try:\n  pretrained predict "
+        << shown << " " << printable((wanted / "test.png").string())
+        << " --trust-remote-code\nREADME.md there says how to train it and use it from C++.\n";
   }
 }
 

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <span>
 
 #include "command.h"
 #include "pretrained/base/error.h"
 #include "pretrained/model/auto.h"
+#include "pretrained/model/custom_code.h"
 #include "pretrained/model/weights.h"
 #include "pretrained/vision/image.h"
 #include "pretrained/vision/image_processor.h"
@@ -19,43 +21,75 @@ namespace {
 struct Arguments {
   Common common;
   FromPretrained options;
-  std::string model, device = "cpu", input, output;
+  std::string model, device = "cpu", auto_class, input, output;
   std::vector<std::string> images;
   size_t batch_size = 8;
   int64_t top = 5;
 };
 
-std::vector<fs::path> find_images(const std::vector<std::string>& inputs) {
+bool has_image_extension(const fs::path& path) {
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = char(std::tolower(static_cast<unsigned char>(c)));
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp";
+}
+
+// Whatever is called an image is one: a link that leads nowhere is reported when it is read.
+void walk(const std::string& folder, std::vector<fs::path>& images, size_t& skipped) {
+  std::error_code error;
+  fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied,
+                                         error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    std::error_code unknown;
+    if (entry->is_directory(unknown)) continue;
+    has_image_extension(entry->path()) ? images.push_back(entry->path()) : void(++skipped);
+  }
+  if (error) throw IoError(folder + ": " + error.message());
+}
+
+std::vector<fs::path> find_images(const Arguments& arguments) {
   std::vector<fs::path> images;
-  for (auto& input : inputs) {
-    if (!fs::is_directory(input)) {
+  for (auto& input : arguments.images) {
+    std::error_code error;
+    if (!fs::is_directory(input, error)) {
+      if (!fs::exists(fs::symlink_status(input, error)))
+        throw NotFoundError(input + ": no such file or folder");
       images.push_back(input);
       continue;
     }
-    size_t before = images.size();
-    for (auto& entry : fs::recursive_directory_iterator(input)) {
-      std::string extension = entry.path().extension().string();
-      for (char& c : extension) c = char(std::tolower(c));
-      if (entry.is_regular_file() && (extension == ".jpg" || extension == ".jpeg" ||
-                                      extension == ".png" || extension == ".webp"))
-        images.push_back(entry.path());
-    }
+    size_t before = images.size(), skipped = 0;
+    walk(input, images, skipped);
     if (images.size() == before)
       throw NotFoundError(input + ": no .jpg, .jpeg, .png or .webp in this folder");
+    if (skipped > 0 && !arguments.common.quiet)
+      print_line(input + ": " + std::to_string(skipped) +
+                 (skipped == 1 ? " file that is" : " files that are") +
+                 " no .jpg, .jpeg, .png or .webp skipped");
     std::sort(images.begin() + std::ptrdiff_t(before), images.end());
   }
   return images;
 }
 
-torch::Tensor read_batch(const vision::ImageProcessor& processor, const fs::path* begin,
-                         const fs::path* end) {
+// A batch of pictures of which some may be broken.
+struct Batch {
   std::vector<torch::Tensor> tensors;
-  for (auto* path = begin; path != end; ++path) {
-    auto values = processor.preprocess(vision::read_image(*path));
-    tensors.push_back(
-        torch::tensor(values).view({3, processor.output_height(), processor.output_width()}));
+  std::vector<std::string> errors;  // one for each picture; empty: the next of the tensors
+};
+
+Batch read_batch(const vision::ImageProcessor& processor, std::span<const fs::path> paths) {
+  Batch batch;
+  int64_t height = processor.output_height(), width = processor.output_width();
+  for (auto& path : paths) {
+    std::string error;
+    try {
+      auto values = processor.preprocess(vision::read_image(path));
+      batch.tensors.push_back(torch::tensor(values).view({3, height, width}));
+    } catch (const Error& broken) {
+      error = broken.what();
+      if (!error.starts_with(path.string())) error = path.string() + ": " + error;
+    }
+    batch.errors.push_back(error);
   }
-  return torch::stack(tensors);
+  return batch;
 }
 
 const torch::Tensor& logits_of(const NamedTensors& outputs) {
@@ -93,19 +127,57 @@ void print_top(const fs::path& path, const torch::Tensor& logits, const AnyModel
   std::fflush(stdout);
 }
 
+void print_error(const fs::path& path, const std::string& error, const Arguments& arguments) {
+  print_line("pretrained: " + error);
+  if (arguments.common.json)
+    std::cout << Json(Json::Object{{"input", path.string()}, {"error", error}}).dump(0)
+              << std::endl;
+}
+
+// How many pictures of the batch are broken.
+size_t predict_batch(const AnyModel& model, const Batch& batch, std::span<const fs::path> paths,
+                     ProgressBar& bar, const Arguments& arguments) {
+  torch::Tensor logits;
+  if (!batch.tensors.empty())
+    logits =
+        logits_of(model(torch::stack(batch.tensors).to(model->device(), model->dtype()))).cpu();
+  bar.clear();
+  int64_t row = 0;
+  for (size_t i = 0; i < paths.size(); ++i)
+    if (batch.errors[i].empty())
+      print_top(paths[i], logits[row++], model, arguments);
+    else
+      print_error(paths[i], batch.errors[i], arguments);
+  return paths.size() - batch.tensors.size();
+}
+
 void predict_images(const AnyModel& model, const Arguments& arguments) {
+  auto images = find_images(arguments);
   auto processor = vision::ImageProcessor::from_pretrained(
       detail::find_folder(arguments.model, arguments.options.subfolder));
-  auto images = find_images(arguments.images);
   ProgressBar bar("predicting", arguments.common.quiet || images.size() <= arguments.batch_size);
+  size_t broken = 0;
   for (size_t i = 0; i < images.size(); i += arguments.batch_size) {
-    size_t end = std::min(images.size(), i + arguments.batch_size);
-    auto batch = read_batch(processor, images.data() + i, images.data() + end)
-                     .to(model->device(), model->dtype());
-    auto logits = logits_of(model(batch)).cpu();
-    bar.update(end, images.size());
-    for (size_t k = i; k < end; ++k) print_top(images[k], logits[int64_t(k - i)], model, arguments);
+    size_t count = std::min(arguments.batch_size, images.size() - i);
+    std::span<const fs::path> paths(&images[i], count);
+    broken += predict_batch(model, read_batch(processor, paths), paths, bar, arguments);
+    bar.update(i + count, images.size());
   }
+  bar.clear();
+  if (broken > 0)
+    throw FormatError(std::to_string(broken) + " of " + std::to_string(images.size()) +
+                      (images.size() == 1 ? " image" : " images") + " could not be read");
+}
+
+Json::Array summary(const NamedTensors& tensors) {
+  Json::Array list;
+  for (auto& [name, tensor] : tensors) {
+    Json::Array shape;
+    for (int64_t size : tensor.sizes()) shape.push_back(size);
+    list.push_back(Json::Object{
+        {"name", name}, {"dtype", dtype_name(tensor.scalar_type())}, {"shape", shape}});
+  }
+  return list;
 }
 
 void predict_tensors(const AnyModel& model, const Arguments& arguments) {
@@ -115,29 +187,71 @@ void predict_tensors(const AnyModel& model, const Arguments& arguments) {
                                                    : tensor.to(model->device()));
   NamedTensors outputs = model(inputs);
   save_file(outputs, arguments.output);
-  if (!arguments.common.quiet && !arguments.common.json)
-    std::cout << arguments.output << ": " << outputs.names() << "\n";
+  if (arguments.common.json)
+    std::cout << Json(Json::Object{{"input", arguments.input},
+                                   {"output", arguments.output},
+                                   {"tensors", summary(outputs)}})
+                     .dump(0)
+              << "\n";
+  else if (!arguments.common.quiet)
+    std::cout << printable(arguments.output) << ": " << printable(outputs.names(), 2000) << "\n";
 }
 
-void predict(Arguments& arguments) {
+// Named tensors suit any class: the only one that the code has, else the one that was saved.
+std::string choose_auto_class(const Arguments& arguments) {
+  constexpr auto kUsual = AutoModelForImageClassification::name;
+  if (!arguments.auto_class.empty()) return arguments.auto_class;
+  if (arguments.input.empty()) return kUsual;
+  auto& options = arguments.options;
+  FieldPath at;
+  auto folder = detail::find_folder(arguments.model, options.subfolder);
+  Json config = detail::read_config_file(folder, at);
+  auto code = options.code.empty() ? folder : detail::find_folder(options.code, "");
+  AutoMap auto_map =
+      read_auto_map(options.code.empty() ? config : detail::read_config_file(code, at),
+                    (code / "config.json").string());
+  auto_map.erase("AutoConfig");
+  if (auto_map.empty()) return kUsual;
+  if (auto_map.size() == 1) return auto_map.begin()->first;
+  std::vector<std::string> saved;
+  if (auto* names = config.find("architectures"); names && !names->is_null())
+    read_field(*names, saved, at.member("architectures"));
+  std::string list;
+  for (auto& [auto_class, reference] : auto_map) {
+    auto& name = reference.class_name;
+    if (std::find(saved.begin(), saved.end(), name.substr(name.rfind(':') + 1)) != saved.end())
+      return auto_class;
+    list += (list.empty() ? "" : ", ") + auto_class;
+  }
+  throw ArgumentError(arguments.model +
+                      ": its code has several classes and `architectures` in config.json names "
+                      "none of them: give --auto-class, one of " +
+                      list);
+}
+
+AnyModel load(const Arguments& arguments) {
+  FromPretrained options = arguments.options;
+  ProgressBar bar("loading", arguments.common.quiet);
+  options.progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
+  if (!arguments.common.quiet)
+    options.notice = [&](const std::string& line) { bar.clear(), print_line(line); };
+  try {
+    options.device = c10::Device(arguments.device);
+  } catch (const c10::Error&) {
+    throw ArgumentError("--device '" + printable(arguments.device, 40) +
+                        "': expected cpu, cuda, cuda:1, …");
+  }
+  return detail::auto_from_pretrained(choose_auto_class(arguments), arguments.model, options);
+}
+
+void predict(const Arguments& arguments) {
   bool tensors = !arguments.input.empty() || !arguments.output.empty();
   if (tensors && (arguments.input.empty() || arguments.output.empty() || !arguments.images.empty()))
     throw ArgumentError("--input and --output go together, without images");
   if (!tensors && arguments.images.empty())
     throw ArgumentError("give at least one image or folder of images");
   if (arguments.batch_size == 0) throw ArgumentError("--batch-size must be at least 1");
-  ProgressBar bar("loading", arguments.common.quiet);
-  arguments.options.progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
-  if (!arguments.common.quiet)
-    arguments.options.notice = [](const std::string& line) { std::cerr << line << std::endl; };
-  try {
-    arguments.options.device = c10::Device(arguments.device);
-  } catch (const c10::Error&) {
-    throw ArgumentError("--device '" + printable(arguments.device, 40) +
-                        "': expected cpu, cuda, cuda:1, …");
-  }
-  AnyModel model =
-      AutoModelForImageClassification::from_pretrained(arguments.model, arguments.options);
+  AnyModel model = load(arguments);
   c10::InferenceMode guard;
   tensors ? predict_tensors(model, arguments) : predict_images(model, arguments);
 }
@@ -154,6 +268,11 @@ void add_predict(CLI::App& app) {
       ->type_name("X.safetensors");
   command->add_option("--output", arguments.output, "where its outputs go")
       ->type_name("Y.safetensors");
+  command
+      ->add_option("--auto-class", arguments.auto_class,
+                   "which class of the model's code; else AutoModelForImageClassification, or what "
+                   "suits --input")
+      ->type_name("NAME");
   command->add_option("--batch-size", arguments.batch_size, "images at once")
       ->capture_default_str();
   command->add_option("--top", arguments.top, "how many labels")

@@ -17,12 +17,6 @@ namespace pretrained {
 namespace fs = std::filesystem;
 namespace {
 
-[[noreturn]] void throw_errno(const std::string& what, int error) {
-  std::string message = what + ": " + std::strerror(error);
-  if (error == ENOENT || error == ENOTDIR) throw NotFoundError(message);
-  throw IoError(message);
-}
-
 uint64_t regular_size(int fd, const std::string& name) {
   struct stat status;
   if (fstat(fd, &status) != 0) throw_errno(name, errno);
@@ -34,21 +28,27 @@ bool is_private(const struct stat& status) {
   return S_ISREG(status.st_mode) && status.st_uid == geteuid() && (status.st_mode & 022) == 0;
 }
 
-void check_relative(const fs::path& folder, const std::string& name) {
-  bool bad = name.empty() || name[0] == '/' || name.find('\\') != name.npos ||
-             name.find('\0') != name.npos;
-  for (auto& part : fs::path(name)) bad = bad || part == "..";
-  if (bad)
-    throw FormatError(folder.string() + ": the file name '" + printable(name) +
-                      "' leads out of the folder");
-}
-
 void sync_folder(const fs::path& folder) {
   FileDescriptor fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.get() >= 0) fsync(fd.get());
 }
 
 }  // namespace
+
+void throw_errno(const std::string& what, int error) {
+  std::string message = what + ": " + std::strerror(error);
+  if (error == ENOENT || error == ENOTDIR) throw NotFoundError(message);
+  throw IoError(message);
+}
+
+void check_relative(const fs::path& folder, const std::string& relative) {
+  bool bad = relative.empty() || relative[0] == '/' || relative.find('\\') != relative.npos ||
+             relative.find('\0') != relative.npos;
+  for (auto& part : fs::path(relative)) bad = bad || part == "..";
+  if (bad)
+    throw FormatError(folder.string() + ": the file relative '" + printable(relative) +
+                      "' leads out of the folder");
+}
 
 FileDescriptor::~FileDescriptor() {
   if (fd_ >= 0) close(fd_);
@@ -89,19 +89,26 @@ std::string read_file(const fs::path& path, uint64_t limit) {
   return read_all(file, path.string(), limit);
 }
 
+FileDescriptor open_beneath(const FileDescriptor& folder, const fs::path& name,
+                            const std::string& relative, int flags) {
+  check_relative(name, relative);
+  open_how how{};
+  how.flags = uint64_t(flags) | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  FileDescriptor file(int(syscall(SYS_openat2, folder.get(), relative.c_str(), &how, sizeof how)));
+  if (file.get() >= 0) return file;
+  if (errno == EXDEV || errno == ELOOP)
+    throw FormatError((name / relative).string() +
+                      ": a symbolic link that leads out of the folder");
+  throw_errno((name / relative).string(), errno);
+}
+
 FileDescriptor open_inside(const fs::path& folder, const std::string& relative) {
   check_relative(folder, relative);
-  std::string name = (folder / relative).string();
   FileDescriptor root(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root.get() < 0) throw_errno(folder.string(), errno);
-  open_how how{};
-  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-  FileDescriptor file(int(syscall(SYS_openat2, root.get(), relative.c_str(), &how, sizeof how)));
-  if (file.get() < 0 && (errno == EXDEV || errno == ELOOP))
-    throw FormatError(name + ": a symbolic link that leads out of the folder");
-  if (file.get() < 0) throw_errno(name, errno);
-  regular_size(file.get(), name);
+  FileDescriptor file = open_beneath(root, folder, relative, O_RDONLY | O_NONBLOCK);
+  regular_size(file.get(), (folder / relative).string());
   return file;
 }
 
@@ -137,19 +144,12 @@ void AtomicFile::write(const void* data, size_t size) {
   }
 }
 
-void AtomicFile::sync() {
+void AtomicFile::commit() {
   if (fsync(file_.get()) != 0) throw_errno(target_.string(), errno);
-  synced_ = true;
-}
-
-void AtomicFile::publish() {
-  if (!synced_) sync();
   if (rename(temporary_.c_str(), target_.c_str()) != 0) throw_errno(target_.string(), errno);
   temporary_.clear();
   sync_folder(target_.has_parent_path() ? target_.parent_path() : ".");
 }
-
-void AtomicFile::commit() { publish(); }
 
 bool is_private_file(const fs::path& path) {
   struct stat status;

@@ -41,9 +41,20 @@ PRETRAINED_API FileDescriptor open_inside(const std::filesystem::path& folder,
                                           const std::string& relative);
 PRETRAINED_API std::string read_inside(const std::filesystem::path& folder,
                                        const std::string& relative, uint64_t limit = 16 << 20);
+// The same for an open folder, with the flags of open(2) and without a look at what is opened;
+// `name` is the folder's, for messages.
+PRETRAINED_API FileDescriptor open_beneath(const FileDescriptor& folder,
+                                           const std::filesystem::path& name,
+                                           const std::string& relative, int flags);
+// Only the rules for the name, for files that are written.
+PRETRAINED_API void check_relative(const std::filesystem::path& folder,
+                                   const std::string& relative);
 // Reads an open file to its end; `name` is for messages.
 PRETRAINED_API std::string read_all(const FileDescriptor& file, const std::string& name,
                                     uint64_t limit);
+
+// Throws NotFoundError where `error` says that there is no such file, else IoError.
+[[noreturn]] PRETRAINED_API void throw_errno(const std::string& what, int error);
 
 // A new private file beside its target: temp name, write, fsync, rename. Dropped without commit()
 // it leaves nothing.
@@ -55,18 +66,13 @@ class PRETRAINED_API AtomicFile {
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
   // fsync, then rename over the target, then fsync of the folder. The target is old or new at any
-  // moment.
+  // moment. Several files that change together: folder_update.h.
   void commit();
-  // fsync only; `publish()` renames. For several files that must change together as closely as
-  // possible.
-  void sync();
-  void publish();
   const std::filesystem::path& target() const { return target_; }
 
  private:
   std::filesystem::path target_, temporary_;
   FileDescriptor file_;
-  bool synced_ = false;
 };
 
 PRETRAINED_API void write_file_atomically(const std::filesystem::path& path, std::string_view text,

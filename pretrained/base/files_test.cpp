@@ -1,5 +1,6 @@
 #include "pretrained/base/files.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -134,6 +135,15 @@ TEST(Process, CollectsOutputAndExitCodes) {
   EXPECT_THROW(run_process({"no-such-program-here"}), NotFoundError);
   auto slow = run_process({"sh", "-c", "sleep 20 & sleep 20"}, {}, std::chrono::milliseconds(100));
   EXPECT_TRUE(slow.timed_out);
+}
+
+TEST(Process, StandardStreamsMayBeClosed) {
+  int saved[3];
+  for (int fd : {0, 1, 2}) saved[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+  for (int fd : {0, 1, 2}) close(fd);
+  auto result = run_process({"sh", "-c", "cat; echo out; echo err >&2"});
+  for (int fd : {0, 1, 2}) dup2(saved[fd], fd), close(saved[fd]);
+  EXPECT_EQ(result.output, "out\nerr\n");
 }
 
 TEST(Sha256, MatchesTheStandard) {

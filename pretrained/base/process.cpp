@@ -24,6 +24,27 @@ namespace {
 
 constexpr size_t kMaxOutput = 4 << 20;
 
+struct Pipe {
+  FileDescriptor reader, writer;
+
+  Pipe() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) throw IoError(std::string("pipe: ") + std::strerror(errno));
+    reader = FileDescriptor(above_standard(ends[0]));
+    writer = FileDescriptor(above_standard(ends[1]));
+  }
+
+ private:
+  // A program started with its standard streams closed gets their numbers here, and dup2 would
+  // then overwrite one end with another.
+  static int above_standard(int fd) {
+    if (fd > 2) return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    close(fd);
+    return moved;
+  }
+};
+
 // Collects the child's output until it closes it or the time is over; true when in time.
 bool collect(int fd, std::chrono::steady_clock::time_point deadline, std::string& output) {
   char buffer[65536];
@@ -45,7 +66,7 @@ struct Start {
   const char* program;
   char* const* arguments;
   const char* directory;  // nullptr: the current one
-  int output, nothing;    // descriptors: a pipe, and /dev/null
+  int input, output;      // descriptors of pipes
   pid_t parent;
   rlim_t seconds;
   sigset_t mask;
@@ -68,7 +89,7 @@ int become(const Start& start) {
     }
   }
   sigprocmask(SIG_SETMASK, &start.mask, nullptr);
-  if (dup2(start.nothing, 0) < 0 || dup2(start.output, 1) < 0 || dup2(start.output, 2) < 0)
+  if (dup2(start.input, 0) < 0 || dup2(start.output, 1) < 0 || dup2(start.output, 2) < 0)
     return errno;
   if (start.directory && chdir(start.directory) != 0) return errno;
   execve(start.program, start.arguments, environ);
@@ -131,11 +152,8 @@ ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& 
                           std::chrono::milliseconds timeout) {
   fs::path program = find_program(argv.at(0));
   if (program.empty()) throw NotFoundError(argv[0] + ": no such program");
-  int pipe_fds[2];
-  if (pipe2(pipe_fds, O_CLOEXEC) != 0) throw IoError(std::string("pipe: ") + std::strerror(errno));
-  FileDescriptor reader(pipe_fds[0]), writer(pipe_fds[1]);
-
-  FileDescriptor nothing(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  Pipe output, input;
+  input.writer = FileDescriptor();  // the child reads the end at once
   std::vector<char*> arguments;
   for (auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -143,17 +161,17 @@ ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& 
   pid_t child = start_process({program.c_str(),
                                arguments.data(),
                                directory.empty() ? nullptr : directory.c_str(),
-                               writer.get(),
-                               nothing.get(),
+                               input.reader.get(),
+                               output.writer.get(),
                                0,
                                rlim_t(seconds),
                                {}},
                               argv[0]);
-  writer = FileDescriptor();
+  output.writer = FileDescriptor();
 
   ProcessResult result;
   auto deadline = std::chrono::steady_clock::now() + timeout;
-  result.timed_out = !collect(reader.get(), deadline, result.output);
+  result.timed_out = !collect(output.reader.get(), deadline, result.output);
   int status = wait_for(child, deadline, result.timed_out);
   result.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   return result;

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "pretrained/base/files.h"
+#include "pretrained/base/folder_update.h"
 #include "pretrained/base/version.h"
 
 namespace pretrained {
@@ -119,6 +119,7 @@ fs::path folder_of(const fs::path& path) {
 
 Json read_config_file(const fs::path& path, FieldPath& at) {
   fs::path file = fs::is_directory(path) ? path / "config.json" : path;
+  finish_update(file.parent_path());
   at = {file.filename().string(), ""};
   Json json = Json::parse(read_file(file), file.string());
   if (!json.get_if<Json::Object>()) throw_wrong_type(at, "an object", json);
@@ -135,10 +136,9 @@ void write_config_file(const fs::path& folder, const Json& config) {
   if (fs::exists(folder) && !fs::is_directory(folder))
     throw ArgumentError("Provided path (" + folder.string() +
                         ") should be a directory, not a file");
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw IoError(folder.string() + ": " + error.message());
-  write_file_atomically(folder / "config.json", config_text(config));
+  FolderUpdate update(folder);
+  update.add("config.json").write(config_text(config));
+  update.commit();
 }
 
 void override_fields(Json& config, const Json::Object& overrides, const std::string&) {

@@ -184,13 +184,36 @@ void notice_new_weights(const Model& model, const fs::path& folder, const Plan& 
                  ". You should probably TRAIN this model to be able to use it for predictions.");
 }
 
+// Mapped weights that stay as they are take no time; converting and moving does.
+void assign(const Plan& plan, std::optional<torch::Dtype> dtype, const FromPretrained& options) {
+  uint64_t done = 0, total = 0;
+  for (auto& [own, stored] : plan.assignments) total += stored.nbytes();
+  auto report = [&] {
+    if (options.progress) options.progress(done, total);
+  };
+  report();
+  std::map<const void*, at::Tensor> values;  // by the model's memory: tied tensors stay tied
+  for (auto& [own, stored] : plan.assignments) {
+    at::Tensor& value = values[own.numel() > 0 ? own.data_ptr() : &own];
+    if (!value.defined() || value.sizes() != own.sizes()) {
+      at::Tensor source = aligned(stored);
+      bool convert = own.is_floating_point() && dtype;
+      value = source.to(options.device, convert ? *dtype : own.scalar_type());
+      if (!options.use_mmap && value.is_same(stored)) value = source.clone();
+    }
+    at::Tensor(own).set_data(value);
+    done += stored.nbytes();
+    report();
+  }
+}
+
 }  // namespace
 
 namespace detail {
 
 void load_into(Model& model, const fs::path& folder, const FromPretrained& options) {
   check_device(options.device);
-  NamedTensors checkpoint = rename(load_folder(folder, options.variant, options.progress), options);
+  NamedTensors checkpoint = rename(load_folder(folder, options.variant), options);
   auto dtype = wanted_dtype(model, folder, checkpoint, options);
   Plan plan = compare(model.state_dict(), checkpoint, options);
   if (options.report) *options.report = plan.report;
@@ -203,13 +226,7 @@ void load_into(Model& model, const fs::path& folder, const FromPretrained& optio
                        plan.errors_missing, plan.errors_unexpected, plan.report.mismatched_keys);
   notice_new_weights(model, folder, plan, options);
   torch::NoGradGuard no_grad;
-  for (auto& [own, stored] : plan.assignments) {
-    at::Tensor source = aligned(stored);
-    bool convert = own.is_floating_point() && dtype;
-    at::Tensor value = source.to(options.device, convert ? *dtype : own.scalar_type());
-    if (!options.use_mmap && value.is_same(stored)) value = source.clone();
-    at::Tensor(own).set_data(value);
-  }
+  assign(plan, dtype, options);
   // What the checkpoint lacks (and may lack) follows in dtype and device.
   if (dtype && !plan.report.all_matched()) model.to(*dtype);
   if (!options.device.is_cpu()) model.to(options.device);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 
+#include "../../tests/kill_everywhere.h"
 #include "../../tests/models/tiny/layers/head.cpp"
 #include "../../tests/models/tiny/modeling_tiny.h"
 #include "pretrained/base/files.h"
@@ -223,21 +225,39 @@ TEST_F(Modeling, ShardsAreCheckedAndStaleOnesRemoved) {
   EXPECT_FALSE(fs::exists(folder / "model.safetensors"));
 }
 
-TEST_F(Modeling, AKillWhileSavingLeavesTheOldModelWhole) {
-  saved(TinyConfig{.hidden_size = 3});
-  auto before = TinyModel::from_pretrained(folder)->linear->weight.clone();
-  pid_t child = fork();
-  if (child == 0) {
-    TinyModel other(TinyConfig{.hidden_size = 2000});
-    other.save_pretrained(folder,
-                          {.progress = [](uint64_t, uint64_t) { kill(getpid(), SIGKILL); }});
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_TRUE(WIFSIGNALED(status));
-  EXPECT_TRUE(torch::equal(TinyModel::from_pretrained(folder)->linear->weight, before));
+// A model whose config and weights say the same number.
+void save_number(const fs::path& folder, int number, const SavePretrained& options = {}) {
+  torch::NoGradGuard no_grad;
+  TinyModel model(TinyConfig{.hidden_size = 3});
+  model.config().num_labels = number;
+  for (auto& parameter : model.parameters()) parameter.fill_(number);
+  model.save_pretrained(folder, options);
+}
+
+int loaded_number(const fs::path& folder) {
+  auto model = TinyModel::from_pretrained(folder);
+  int number = int(model->config().num_labels);
+  for (auto& parameter : model->parameters()) EXPECT_TRUE((parameter == number).all().item<bool>());
+  return number;
+}
+
+TEST_F(Modeling, ASaveKilledAnywhereLeavesOneModelWhole) {
+  std::set<int> seen;
+  auto prepare = [&] {
+    fs::remove_all(folder);
+    save_number(folder, 2, {.max_shard_size = "40"});
+  };
+  kill_everywhere(
+      prepare, [&] { save_number(folder, 5); }, [&] { seen.insert(loaded_number(folder)); });
+  EXPECT_EQ(seen, (std::set<int>{2, 5}));
+}
+
+TEST_F(Modeling, AFailedSaveChangesNothing) {
+  save_number(folder, 2);
+  EXPECT_THROW(save_number(folder, 5, {.max_shard_size = "many"}), ArgumentError);
+  EXPECT_EQ(loaded_number(folder), 2);
   EXPECT_THROW(saved(TinyConfig{.hidden_size = 0}), ConfigError);
+  EXPECT_FALSE(fs::exists(folder / ".pretrained-save"));
 }
 
 TEST_F(Modeling, TiedWeightsAreStoredOnce) {
@@ -246,6 +266,21 @@ TEST_F(Modeling, TiedWeightsAreStoredOnce) {
   EXPECT_FALSE(load_file(folder / "model.safetensors").contains("b.weight"));
   auto loaded = TiedModel::from_pretrained(folder);
   EXPECT_TRUE(torch::equal(loaded->b->weight, model.a->weight));
+  for (auto* dtype : {"float32", "bfloat16"}) {
+    loaded = TiedModel::from_pretrained(folder, {.dtype = dtype});
+    EXPECT_EQ(loaded->b->weight.data_ptr(), loaded->a->weight.data_ptr()) << dtype;
+  }
+}
+
+TEST_F(Modeling, LoadingReportsItsProgressInBytes) {
+  saved();
+  std::vector<uint64_t> seen;
+  auto progress = [&](uint64_t done, uint64_t total) {
+    seen.push_back(done);
+    EXPECT_EQ(total, 64u);
+  };
+  TinyModel::from_pretrained(folder, {.dtype = "bfloat16", .progress = progress});
+  EXPECT_EQ(seen, (std::vector<uint64_t>{0, 48, 64}));
 }
 
 TEST_F(Modeling, TrainingChangesNeitherFileNorOtherReaders) {

@@ -102,17 +102,6 @@ void keep_python(Json::Object& config, const fs::path& folder) {
   }
 }
 
-std::vector<std::unique_ptr<AtomicFile>> stage_code(const Code& code, const fs::path& folder) {
-  std::vector<std::unique_ptr<AtomicFile>> files;
-  for (auto& source : code.sources) {
-    fs::path target = folder / source.path;
-    fs::create_directories(target.parent_path());
-    files.push_back(std::make_unique<AtomicFile>(target));
-    files.back()->write(source.bytes);
-  }
-  return files;
-}
-
 }  // namespace
 
 void Model::save_pretrained(const fs::path& folder, const SavePretrained& options) const {
@@ -121,9 +110,7 @@ void Model::save_pretrained(const fs::path& folder, const SavePretrained& option
     throw ArgumentError("Provided path (" + folder.string() +
                         ") should be a directory, not a file");
   Code code = collect_code(*this, options.notice);
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw IoError(folder.string() + ": " + error.message());
+  FolderUpdate update(folder);
 
   auto config = model_class().config->copy(*config_);
   config->architectures = {bare(model_class().name)};
@@ -137,20 +124,14 @@ void Model::save_pretrained(const fs::path& folder, const SavePretrained& option
                    "::register_for_auto_class(\"Auto…\") before save_pretrained to share it");
   keep_python(object, folder);
 
-  WeightsWriter weights(state_dict(), folder, options);
-  auto files = stage_code(code, folder);
-  if (auto* auto_map = json.find("auto_map"); auto_map && !config->loaded_from.empty()) {
-    for (auto& name : python_files(*auto_map, config->loaded_from)) {
-      if (fs::exists(folder / name)) continue;
-      files.push_back(std::make_unique<AtomicFile>(folder / name));
-      files.back()->write(read_inside(config->loaded_from, name));
-    }
-  }
-  files.push_back(std::make_unique<AtomicFile>(folder / "config.json"));
-  files.back()->write(detail::config_text(json));
-  for (auto& file : files) file->sync();
-  for (auto& file : files) file->publish();
-  weights.publish();
+  add_weights(update, state_dict(), options);
+  for (auto& source : code.sources) update.add(source.path).write(source.bytes);
+  if (auto* auto_map = json.find("auto_map"); auto_map && !config->loaded_from.empty())
+    for (auto& name : python_files(*auto_map, config->loaded_from))
+      if (!fs::exists(folder / name))
+        update.add(name).write(read_inside(config->loaded_from, name));
+  update.add("config.json").write(detail::config_text(json));
+  update.commit();
 }
 
 }  // namespace pretrained

@@ -78,15 +78,13 @@ void add_pickle(const st::PickleFile& file, NamedTensors& tensors) {
                    view(file.data(info), info.shape, info.strides, info.dtype, file.mapping()));
 }
 
-NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
-                          const Progress& progress) {
+NamedTensors load_sharded(const fs::path& folder, const std::string& index_name) {
   std::string source = (folder / index_name).string();
   st::Index index = st::parse_index(read_inside(folder, index_name, 64 << 20), source);
   NamedTensors tensors;
   std::map<std::string, std::vector<std::string>> by_file;
-  uint64_t size = 0, done = 0;
-  auto files = index.files();
-  for (auto& name : files) {
+  uint64_t size = 0;
+  for (auto& name : index.files()) {
     st::File file(open_inside(folder, name), (folder / name).string());
     for (auto& info : file.header().tensors) {
       by_file[name].push_back(info.name);
@@ -97,7 +95,6 @@ NamedTensors load_sharded(const fs::path& folder, const std::string& index_name,
           listed == index.weight_map.end() || listed->second != name)
         st::check_index(index, {{name, by_file[name]}}, size, source);  // throws, naming the tensor
     add_safetensors(file, tensors);
-    if (progress) progress(++done, files.size());
   }
   st::check_index(index, by_file, size, source);
   return tensors;
@@ -171,6 +168,20 @@ NamedTensors without_ties(const NamedTensors& tensors) {
   return unique;
 }
 
+// Weights of an earlier save under the same variant, in other shards.
+void remove_stale(FolderUpdate& update, const std::string& variant,
+                  const std::set<std::string>& fresh) {
+  std::string stem = fs::path(st::weights_name(variant)).stem().string();
+  std::string escaped = std::regex_replace(stem, std::regex("[.]"), "[.]");
+  std::regex shard(escaped + "-[0-9]{5}-of-[0-9]{5}[.]safetensors");
+  for (auto& entry : fs::directory_iterator(update.folder())) {
+    std::string name = entry.path().filename();
+    bool ours = std::regex_match(name, shard) || name == st::index_name(variant) ||
+                name == st::weights_name(variant);
+    if (ours && !fresh.contains(name)) update.remove(name);
+  }
+}
+
 }  // namespace
 
 torch::Dtype parse_dtype(const std::string& name) {
@@ -202,39 +213,31 @@ NamedTensors load_file(const fs::path& path) {
 void save_file(const NamedTensors& tensors, const fs::path& path) {
   std::vector<torch::Tensor> contiguous;
   auto data = describe(tensors, contiguous);
+  finish_update(path.parent_path());  // else it would put an older file in this one's place
   AtomicFile file(path);
   st::write(file, data);
   file.commit();
 }
 
-NamedTensors load_folder(const fs::path& folder, const std::string& variant,
-                         const Progress& progress) {
+NamedTensors load_folder(const fs::path& folder, const std::string& variant) {
   st::check_variant(variant);
+  finish_update(folder);
   NamedTensors tensors;
   std::string single = st::weights_name(variant),
               bin = "pytorch_model" + (variant.empty() ? "" : "." + variant) + ".bin";
   if (present(folder / single)) {
     add_safetensors(st::File(open_inside(folder, single), (folder / single).string()), tensors);
   } else if (present(folder / st::index_name(variant))) {
-    return load_sharded(folder, st::index_name(variant), progress);
+    return load_sharded(folder, st::index_name(variant));
   } else if (present(folder / bin)) {
     add_pickle(st::PickleFile(open_inside(folder, bin), (folder / bin).string()), tensors);
   } else {
     throw_no_weights(folder, variant);
   }
-  if (progress) progress(1, 1);
   return tensors;
 }
 
-struct WeightsWriter::Staged {
-  fs::path folder;
-  std::string variant;
-  std::vector<std::unique_ptr<AtomicFile>> files;
-};
-
-WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
-                             const SavePretrained& options)
-    : staged_(new Staged{folder, options.variant, {}}) {
+void add_weights(FolderUpdate& update, const NamedTensors& all, const SavePretrained& options) {
   st::check_variant(options.variant);
   std::vector<torch::Tensor> contiguous;
   auto data = describe(without_ties(all), contiguous);
@@ -247,6 +250,7 @@ WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
     parameters += int64_t(tensor.size() / st::item_size(tensor.dtype));
   }
   auto shards = st::plan_shards(sizes, st::parse_size(options.max_shard_size));
+  std::set<std::string> fresh;
   uint64_t before = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     std::string name = st::weights_name(options.variant, i, shards.size());
@@ -257,42 +261,21 @@ WeightsWriter::WeightsWriter(const NamedTensors& all, const fs::path& folder,
       part_size += sizes[place];
       index.weight_map[data[place].name] = name;
     }
-    staged_->files.push_back(std::make_unique<AtomicFile>(folder / name));
     auto report = [&](uint64_t done, uint64_t) {
       options.progress(before + done, uint64_t(total));
     };
-    st::write(*staged_->files.back(), part, {{"format", "pt"}},
+    st::write(update.add(name), part, {{"format", "pt"}},
               options.progress ? st::Progress(report) : st::Progress());
-    staged_->files.back()->sync();
+    fresh.insert(name);
     before += part_size;
   }
-  if (shards.size() == 1) return;
-  index.total_size = total;
-  index.total_parameters = parameters;
-  staged_->files.push_back(std::make_unique<AtomicFile>(folder / st::index_name(options.variant)));
-  staged_->files.back()->write(st::write_index(index));
-  staged_->files.back()->sync();
-}
-
-WeightsWriter::~WeightsWriter() = default;
-
-void WeightsWriter::publish() {
-  std::set<std::string> fresh;
-  for (auto& file : staged_->files) {
-    file->publish();
-    fresh.insert(file->target().filename());
+  if (shards.size() > 1) {
+    index.total_size = total;
+    index.total_parameters = parameters;
+    update.add(st::index_name(options.variant)).write(st::write_index(index));
+    fresh.insert(st::index_name(options.variant));
   }
-  std::string stem = fs::path(st::weights_name(staged_->variant)).stem().string();
-  std::string escaped = std::regex_replace(stem, std::regex("[.]"), "[.]");
-  std::regex shard(escaped + "-[0-9]{5}-of-[0-9]{5}[.]safetensors");
-  std::vector<fs::path> stale;
-  for (auto& entry : fs::directory_iterator(staged_->folder)) {
-    std::string name = entry.path().filename();
-    bool ours = std::regex_match(name, shard) || name == st::index_name(staged_->variant) ||
-                name == st::weights_name(staged_->variant);
-    if (ours && !fresh.contains(name)) stale.push_back(entry.path());
-  }
-  for (auto& path : stale) fs::remove(path);
+  remove_stale(update, options.variant, fresh);
 }
 
 }  // namespace pretrained

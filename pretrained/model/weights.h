@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 
+#include "pretrained/base/folder_update.h"
 #include "pretrained/model/modeling.h"
 
 namespace pretrained {
@@ -20,24 +21,15 @@ PRETRAINED_API void save_file(const NamedTensors& tensors, const std::filesystem
 // a file does not align is not aligned here either: see aligned(). Throws NotFoundError,
 // FormatError.
 PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder,
-                                        const std::string& variant, const Progress& progress = {});
+                                        const std::string& variant);
 
 // The tensor itself, or a copy where its bytes do not lie at a multiple of its item size.
 PRETRAINED_API at::Tensor aligned(const at::Tensor& tensor);
 
-// Writes model[.variant].safetensors or its shards and index. The files become visible when all are
-// complete, by publish(); without it nothing is left behind.
-class PRETRAINED_API WeightsWriter {
- public:
-  WeightsWriter(const NamedTensors& tensors, const std::filesystem::path& folder,
-                const SavePretrained& options);
-  ~WeightsWriter();
-  void publish();  // and removes shards and indexes of an earlier save that are no longer used
-
- private:
-  struct Staged;
-  std::unique_ptr<Staged> staged_;
-};
+// Adds model[.variant].safetensors, or its shards and index, to a change of the model's folder, and
+// takes away the shards and indexes of an earlier save that are no longer used.
+PRETRAINED_API void add_weights(FolderUpdate& update, const NamedTensors& tensors,
+                                const SavePretrained& options);
 
 // "float32" ↔ torch::kFloat32; ArgumentError for an unknown name.
 PRETRAINED_API torch::Dtype parse_dtype(const std::string& name);

@@ -10,6 +10,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kMaxEdge = 16384;
+constexpr int64_t kMaxArea = 4096 * 4096;  // 200 MB of floats
+constexpr int kMaxSide = 65535;            // resize() takes no more
 
 // Reads fields of one JSON object; every message names file and field.
 class Fields {
@@ -38,6 +40,14 @@ class Fields {
     if (auto* number = value.get_if<double>()) return *number;
     fail(field, "a number", value);
   }
+  // One that float32 can hold.
+  double finite(const std::string& field, const Json& value) const {
+    double found = number(field, value);
+    if (!std::isfinite(float(found)))
+      throw ConfigError(source_ + ": field '" + field + "': expected a finite number, got " +
+                        python_repr(found));
+    return found;
+  }
   int edge(const std::string& field, const Json& value) const {
     auto* integer = value.get_if<int64_t>();
     if (!integer) fail(field, "an integer", value);
@@ -51,7 +61,15 @@ class Fields {
     if (!found) return;
     auto* items = found->get_if<Json::Array>();
     if (!items || items->size() != 3) fail(field, "a list of 3 numbers", *found);
-    for (size_t i = 0; i < 3; ++i) values[i] = number(field, (*items)[i]);
+    for (size_t i = 0; i < 3; ++i) values[i] = finite(field, (*items)[i]);
+  }
+  // Pictures are divided by these.
+  void divisors(const std::string& field, std::array<double, 3>& values) const {
+    three(field, values);
+    for (double value : values)
+      if (float(value) == 0)
+        throw ConfigError(source_ + ": field '" + field + "': expected numbers other than 0, got " +
+                          python_repr(value));
   }
   std::string text(const std::string& field, const std::string& otherwise) const {
     auto* found = find(field);
@@ -162,18 +180,19 @@ ImageProcessor& ImageProcessor::center_crop(int height, int width) {
 ImageProcessor ImageProcessor::from_json(const Json& json, const std::string& source) {
   Fields fields(json, source);
   ImageProcessor p;
+  p.source_ = source;
   p.do_resize = fields.flag("do_resize", true);
   p.do_rescale = fields.flag("do_rescale", true);
   p.do_normalize = fields.flag("do_normalize", true);
   if (auto* factor = fields.find("rescale_factor"))
-    p.rescale_factor = fields.number("rescale_factor", *factor);
+    p.rescale_factor = fields.finite("rescale_factor", *factor);
   if (auto* resample = fields.find("resample")) {
     auto* filter = resample->get_if<int64_t>();
     if (!filter) fields.fail("resample", "an integer", *resample);
     p.interpolation = pil_filter(fields, *filter);
   }
   fields.three("image_mean", p.mean);
-  fields.three("image_std", p.std);
+  fields.divisors("image_std", p.std);
   if (auto* size = fields.find("size")) {
     auto *edge = size->find("shortest_edge"), *height = size->find("height"),
          *width = size->find("width");
@@ -203,15 +222,17 @@ ImageProcessor ImageProcessor::from_json(const Json& json, const std::string& so
                         " is not in (0.05, 1]");
     p.resize_shortest_edge(int(edge / part)).center_crop(edge, edge);
   }
+  p.check_area();
   return p;
 }
 
 ImageProcessor ImageProcessor::from_timm(const Json& json, const std::string& source) {
   Fields fields(json, source);
   ImageProcessor p;
+  p.source_ = source;
   p.interpolation = named_filter(fields, fields.text("interpolation", "bicubic"));
   fields.three("mean", p.mean);
-  fields.three("std", p.std);
+  fields.divisors("std", p.std);
   int height = 224, width = 224;
   if (auto* size = fields.find("input_size")) {
     auto* items = size->get_if<Json::Array>();
@@ -236,23 +257,36 @@ ImageProcessor ImageProcessor::from_timm(const Json& json, const std::string& so
     throw ConfigError(
         source +
         ": field 'input_size': centre crops of pictures that are not square are not supported");
-  return p.center_crop(height, width);
+  p.center_crop(height, width);
+  p.check_area();
+  return p;
 }
 
 ImageProcessor ImageProcessor::from_pretrained(const fs::path& folder) {
   fs::path file = folder / "preprocessor_config.json";
   if (fs::exists(file))
     return from_json(Json::parse(read_inside(folder, "preprocessor_config.json"), file.string()),
-                     "preprocessor_config.json");
-  if (fs::exists(folder / "config.json")) {
-    Json config =
-        Json::parse(read_inside(folder, "config.json"), (folder / "config.json").string());
+                     file.string());
+  if (fs::path config_file = folder / "config.json"; fs::exists(config_file)) {
+    Json config = Json::parse(read_inside(folder, "config.json"), config_file.string());
     if (auto* cfg = config.find("pretrained_cfg"))
-      return from_timm(*cfg, "config.json: pretrained_cfg");
+      return from_timm(*cfg, config_file.string() + ": pretrained_cfg");
   }
   throw NotFoundError(folder.string() +
                       ": no preprocessor_config.json, nor pretrained_cfg in config.json: how the "
-                      "model's images are prepared is unknown");
+                      "model's images are prepared is unknown. Write one: vision::ImageProcessor()"
+                      ".resize_shortest_edge(256).center_crop(224, 224).save_pretrained(folder)");
+}
+
+void ImageProcessor::check_area() const {
+  auto check = [&](const std::string& field, int64_t height, int64_t width) {
+    if (height * width > kMaxArea)
+      throw ConfigError(source_ + ": field '" + field + "': " + std::to_string(height) + " × " +
+                        std::to_string(width) + " pixels, at most " + std::to_string(kMaxArea));
+  };
+  shortest_edge_ > 0 ? check("size.shortest_edge", shortest_edge_, shortest_edge_)
+                     : check("size", height_, width_);
+  if (do_center_crop) check("crop_size", crop_height_, crop_width_);
 }
 
 void ImageProcessor::save_pretrained(const fs::path& folder) const {
@@ -282,12 +316,16 @@ void ImageProcessor::save_pretrained(const fs::path& folder) const {
 std::pair<int64_t, int64_t> ImageProcessor::output_size() const {
   if (do_center_crop) return {crop_height_, crop_width_};
   if (do_resize && shortest_edge_ == 0) return {height_, width_};
-  throw ConfigError(
-      "preprocessor_config.json: the size of the result depends on the picture: it needs "
-      "crop_size, or size with height and width");
+  throw ConfigError(source_ +
+                    ": the size of the result depends on the picture: it needs "
+                    "crop_size, or size with height and width");
 }
 
 Image ImageProcessor::resized(const Image& image) const {
+  if (image.width > kMaxSide || image.height > kMaxSide)
+    throw FormatError("an image of " + std::to_string(image.width) + " × " +
+                      std::to_string(image.height) + " pixels: at most " +
+                      std::to_string(kMaxSide) + " a side can be scaled");
   int64_t width = width_, height = height_;
   if (shortest_edge_ > 0) {
     bool wide = image.width > image.height;

@@ -19,7 +19,8 @@ namespace pretrained::vision {
 class PRETRAINED_API ImageProcessor {
  public:
   ImageProcessor() = default;
-  // Throws NotFoundError where the folder has neither file, ConfigError naming the field.
+  // Throws NotFoundError where the folder has neither file, ConfigError naming file and field. A
+  // picture is scaled and cut to 4096² pixels at most.
   static ImageProcessor from_pretrained(const std::filesystem::path& folder);
   static ImageProcessor from_json(const Json& preprocessor_config, const std::string& source);
   // timm's resolve_data_config + create_transform(is_training=False).
@@ -49,8 +50,10 @@ class PRETRAINED_API ImageProcessor {
  private:
   std::pair<int64_t, int64_t> output_size() const;
   Image resized(const Image& image) const;
+  void check_area() const;
 
-  int shortest_edge_ = 224;  // 0: height_ and width_ say the size
+  std::string source_ = "the image processor";  // where it was read, for messages
+  int shortest_edge_ = 224;                     // 0: height_ and width_ say the size
   int height_ = 0, width_ = 0;
   int crop_height_ = 0, crop_width_ = 0;
 };

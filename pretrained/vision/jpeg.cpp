@@ -15,7 +15,24 @@ struct ErrorHandler {
   jpeg_error_mgr manager;
   jmp_buf jump;
   char message[JMSG_LENGTH_MAX];
+  bool too_many_scans;
 };
+
+// Every scan of a progressive JPEG goes over the whole picture again, and one takes 95 bytes.
+// Photographs have about a dozen; the bounds are libjpeg-turbo's -maxscans 500 and 22 scans of the
+// largest picture.
+constexpr int kMaxScans = 500;
+constexpr uint64_t kMaxScannedPixels = 4'000'000'000;
+
+void on_progress(j_common_ptr common) {
+  auto* info = reinterpret_cast<jpeg_decompress_struct*>(common);
+  auto* handler = reinterpret_cast<ErrorHandler*>(info->err);
+  uint64_t scans = uint64_t(info->input_scan_number),
+           pixels = uint64_t(info->image_width) * info->image_height;
+  if (scans <= kMaxScans && scans * pixels <= kMaxScannedPixels) return;
+  handler->too_many_scans = true;
+  longjmp(handler->jump, 1);
+}
 
 void on_error(j_common_ptr info) {
   auto* handler = reinterpret_cast<ErrorHandler*>(info->err);
@@ -41,7 +58,7 @@ void find_orientation(const jpeg_decompress_struct& info, int& orientation) {
 
 // Only plain data lives in this frame: an error jumps out of it.
 bool decode(std::string_view bytes, jpeg_decompress_struct& info, ErrorHandler& handler,
-            Image& image, int& orientation, bool& too_large) {
+            jpeg_progress_mgr& progress, Image& image, int& orientation, bool& too_large) {
   if (setjmp(handler.jump)) return false;
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
@@ -54,6 +71,7 @@ bool decode(std::string_view bytes, jpeg_decompress_struct& info, ErrorHandler& 
   info.out_color_space = four                                     ? JCS_CMYK
                          : info.jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE
                                                                   : JCS_RGB;
+  info.progress = &progress;
   jpeg_start_decompress(&info);
   image.width = int(info.output_width);
   image.height = int(info.output_height);
@@ -96,15 +114,24 @@ Image to_rgb(const Image& image, bool inverted) {
 Image decode_jpeg(std::string_view bytes, const std::string& name, int& orientation) {
   jpeg_decompress_struct info{};
   ErrorHandler handler{};
+  jpeg_progress_mgr progress{};
+  progress.progress_monitor = on_progress;
   info.err = jpeg_std_error(&handler.manager);
   handler.manager.error_exit = on_error;
   handler.manager.emit_message = on_message;
   Image image;
   bool too_large = false;
-  bool ok = decode(bytes, info, handler, image, orientation, too_large);
+  bool ok = decode(bytes, info, handler, progress, image, orientation, too_large);
   bool adobe = info.saw_Adobe_marker;
   uint64_t width = info.image_width, height = info.image_height;
+  int scans = info.input_scan_number;
   jpeg_destroy_decompress(&info);
+  if (handler.too_many_scans)
+    throw FormatError(name + ": a progressive JPEG of " + std::to_string(width) + " × " +
+                      std::to_string(height) + " pixels with " + std::to_string(scans) +
+                      " or more scans is not decoded: at most " + std::to_string(kMaxScans) +
+                      ", and " + std::to_string(kMaxScannedPixels) +
+                      " pixels over all scans; save it again as baseline JPEG");
   if (!ok) throw FormatError(name + ": not a whole JPEG: " + printable(handler.message));
   if (too_large) check_size(width, height, name);
   return image.channels == 3 ? image : to_rgb(image, adobe);

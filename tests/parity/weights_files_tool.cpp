@@ -10,10 +10,10 @@ int main(int, char** argv) try {
   std::string what = argv[1];
   if (what == "copy") pretrained::save_file(pretrained::load_file(argv[2]), argv[3]);
   if (what == "shard") {
-    std::filesystem::create_directories(argv[3]);
-    auto tensors = pretrained::load_file(argv[2]);
-    pretrained::WeightsWriter(tensors, argv[3], {.max_shard_size = argv[4], .variant = argv[5]})
-        .publish();
+    pretrained::FolderUpdate update(argv[3]);
+    pretrained::add_weights(update, pretrained::load_file(argv[2]),
+                            {.max_shard_size = argv[4], .variant = argv[5]});
+    update.commit();
   }
   if (what == "merge") pretrained::save_file(pretrained::load_folder(argv[2], ""), argv[3]);
   return 0;
