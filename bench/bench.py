@@ -1,4 +1,4 @@
-"""./dev bench [start|load|code|xet] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
+"""./dev bench [start|load|code|xet|hub] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
 
 usage: bench.py BUILD_FOLDER [NAME…]
 """
@@ -14,7 +14,7 @@ import time
 
 parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
 parser.add_argument("build")
-parser.add_argument("names", nargs="*", help="start, load, code, xet; all without a name")
+parser.add_argument("names", nargs="*", help="start, load, code, xet, hub; all without a name")
 parser.add_argument("--json", action="store_true")
 parser.add_argument("--runs", type=int, default=5)
 options = parser.parse_args()
@@ -130,7 +130,9 @@ def print_table():
     def number(value, unit):
         if value is None:
             return "–"
-        return f"{value:.0f} MB" if unit == "MB" else f"{value * 1000:.2f} ms" if value < 1 else f"{value:.2f} s"
+        if unit in ("MB", "/s"):
+            return f"{value:.0f} {unit}"
+        return f"{value * 1000:.2f} ms" if value < 1 else f"{value:.2f} s"
 
     width = max(len(r["case"]) for r in rows)
     print(f"{'case':{width}}  {'ours':>10}  {'peer':>10}  {'ratio':>8}  {'target':>9}  peer")
@@ -141,7 +143,13 @@ def print_table():
               f"{r['target']:>9}  {r['peer_name']}  {mark}")
 
 
-benches = {"start": bench_start, "load": bench_load, "code": bench_code, "xet": bench_xet}
+def bench_hub():
+    import hub
+
+    hub.bench(build, work, options.runs, row)
+
+
+benches = {"start": bench_start, "load": bench_load, "code": bench_code, "xet": bench_xet, "hub": bench_hub}
 for name in options.names or benches:
     if name not in benches:
         sys.exit(f"bench: no benchmark '{name}'; there are {', '.join(benches)}")
