@@ -17,17 +17,6 @@ constexpr uint64_t kPushStep = 4 << 20;
 // to socket without being touched.
 constexpr size_t kLeastGain = 8;
 
-std::string record_header(size_t stored, xet::Scheme scheme, size_t size) {
-  std::string out(1, '\0');
-  auto put_u24 = [&](size_t number) {
-    for (int shift : {0, 8, 16}) out += char(number >> shift);
-  };
-  put_u24(stored);
-  out += char(scheme);
-  put_u24(size);
-  return out;
-}
-
 }  // namespace
 
 Ingest::~Ingest() {
@@ -125,8 +114,9 @@ Ingest::Place Ingest::pack(std::string_view chunk, const Hash& hash) {
   bool gains = compressed.bytes.size() <= chunk.size() - chunk.size() / kLeastGain;
   xet::Scheme scheme = gains ? compressed.scheme : xet::Scheme::none;
   std::string_view stored = gains ? compressed.bytes : chunk;
-  staged_->write(record_header(stored.size(), scheme, chunk.size()));
-  staged_->write(stored);
+  std::string record;
+  xet::append_record(stored, scheme, chunk.size(), record);
+  staged_->write(record);
   table_.chunks.push_back({.offset = table_.end,
                            .stored_size = uint32_t(stored.size()),
                            .size = uint32_t(chunk.size()),
