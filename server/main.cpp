@@ -18,6 +18,29 @@ int fail(const std::string& message, int code) {
   return code;
 }
 
+// The verb that was reached: "pretrained-hub user create".
+const CLI::App* reached(const CLI::App& app, std::string& name) {
+  const CLI::App* deepest = &app;
+  name = app.get_name();
+  while (!deepest->get_subcommands().empty()) {
+    deepest = deepest->get_subcommands().front();
+    name += " " + deepest->get_name();
+  }
+  return deepest;
+}
+
+std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  std::string name;
+  const CLI::App* command = reached(app, name);
+  auto verbs = command->get_subcommands([](const CLI::App*) { return true; });
+  if (verbs.empty()) return std::string(error.what()) + " (see " + name + " --help)";
+  std::string message = "a verb is missing", list;
+  for (const auto* verb : verbs) list += (list.empty() ? "" : ", ") + verb->get_name();
+  if (auto extras = command->remaining(); !extras.empty())
+    message = "'" + printable(extras[0]) + "' is no verb";
+  return message + "; " + name + " has " + list;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -37,6 +60,7 @@ int main(int argc, char** argv) {
   add_user(app);
   add_org(app);
   add_token(app);
+  add_audit(app);
   add_gc(app);
   add_fsck(app);
   add_backup(app);
@@ -47,7 +71,7 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    return fail(std::string(error.what()) + " (see pretrained-hub --help)", 2);
+    return fail(usage_error(app, error), 2);
   } catch (const Error& error) {
     return fail(error.what(), error.exit_code());
   } catch (const std::exception& error) {

@@ -221,4 +221,20 @@ void Accounts::audit(const Caller& caller, const std::string& action, const std:
   });
 }
 
+std::vector<AuditEntry> Accounts::audit_log(int64_t limit, const std::string& account,
+                                            const std::string& action) {
+  auto rows = database_.read([&](Transaction& t) {
+    return t.query(
+        "SELECT at, account, address, request, action, subject, detail FROM audit "
+        "WHERE (?1 = '' OR account = ?1 COLLATE NOCASE) AND (?2 = '' OR action = ?2) "
+        "ORDER BY id DESC LIMIT ?3",
+        account, action, limit);
+  });
+  std::vector<AuditEntry> entries;
+  for (auto row = rows.rbegin(); row != rows.rend(); ++row)
+    entries.push_back({row->integer(0), row->text(1), row->text(2), row->text(3), row->text(4),
+                       row->text(5), row->text(6)});
+  return entries;
+}
+
 }  // namespace pretrained::server

@@ -83,6 +83,11 @@ class TooManyAttempts : public Error {
   int64_t retry_seconds;
 };
 
+struct AuditEntry {
+  int64_t at = 0;
+  std::string account, address, request, action, subject, detail;
+};
+
 class Accounts {
  public:
   explicit Accounts(Database& database) : database_(database) {}
@@ -158,6 +163,9 @@ class Accounts {
 
   void audit(const Caller& caller, const std::string& action, const std::string& subject,
              const std::string& detail = "");
+  // The newest `limit` entries, oldest first; "" is every account, every action.
+  std::vector<AuditEntry> audit_log(int64_t limit, const std::string& account = "",
+                                    const std::string& action = "");
 
  private:
   void count_guess(const std::string& address);

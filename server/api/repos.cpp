@@ -24,11 +24,13 @@ std::string type_field(const Json& body) {
 // `visibility` of today's clients, `private` of yesterday's; nothing where neither is there.
 std::optional<bool> private_field(const Json& body) {
   auto visibility = optional_string_field(body, "visibility");
-  if (visibility && *visibility != "public" && *visibility != "private")
+  // "protected" is a private repository whose page shows; there are no pages here.
+  if (visibility && *visibility != "public" && *visibility != "private" &&
+      *visibility != "protected")
     throw HttpError(
         400, "",
         "field 'visibility': expected public or private, got '" + printable(*visibility) + "'");
-  if (visibility) return *visibility == "private";
+  if (visibility) return *visibility != "public";
   const Json* field = body.find("private");
   if (!field || field->is_null()) return std::nullopt;
   return bool_field(body, "private", false);

@@ -24,21 +24,23 @@ void add_serve(CLI::App& app);
 void add_user(CLI::App& app);
 void add_org(CLI::App& app);
 void add_token(CLI::App& app);
+void add_audit(CLI::App& app);
 void add_gc(CLI::App& app);
 void add_fsck(CLI::App& app);
 void add_backup(CLI::App& app);
 void add_restore(CLI::App& app);
 void add_migrate(CLI::App& app);
 
-// --data (or PRETRAINED_HUB_DATA) and --json.
+// --data (else PRETRAINED_HUB_DATA) and --json.
 void add_common(CLI::App& command, Common& common);
 // An existing data folder; NotFoundError that says how to make one.
 HubOptions existing(const Common& common);
 // One JSON document, or the text.
 void print(const Common& common, const Json& json, const std::string& text);
 
-// "90s", "15m", "12h", "30d" in seconds; "10GB", "512MiB", "1000" in bytes. ArgumentError.
-int64_t parse_duration(const std::string& text);
-uint64_t parse_size(const std::string& text);
+// `option` names it in errors. "90s", "15m", "12h", "30d" in seconds; "10GB", "512MiB", "1000" in
+// bytes. ArgumentError.
+int64_t parse_duration(const std::string& option, const std::string& text);
+uint64_t parse_size(const std::string& option, const std::string& text);
 
 }  // namespace pretrained::server

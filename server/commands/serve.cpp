@@ -48,6 +48,13 @@ void split_address(const std::string& text, ListenerOptions& listener) {
   listener.port = uint16_t(std::stoi(port));
 }
 
+void check_external_url(std::string& url) {
+  while (url.ends_with("/")) url.pop_back();
+  if (!url.empty() && !url.starts_with("https://") && !url.starts_with("http://"))
+    throw ArgumentError("--external-url '" + printable(url) +
+                        "': expected http://… or https://…, such as https://hub.example.org");
+}
+
 void check_anonymous(const ServeOptions& o, AppOptions& app) {
   auto role = parse_role(o.anonymous);
   if (!role || *role == Role::admin)
@@ -142,11 +149,13 @@ void announce(const ServeOptions& o, const Listener& listener, const std::filesy
 
 void serve(ServeOptions& o) {
   split_address(o.listen, o.listener);
+  check_external_url(o.listener.external_url);
   check_anonymous(o, o.hub.app);
   o.hub.data = o.common.data;
-  o.hub.disk_reserve = parse_size(o.reserve);
-  o.hub.app.lfs_part_bytes = parse_size(o.lfs_part);
-  int64_t gc_interval = o.gc_interval == "never" ? 0 : parse_duration(o.gc_interval);
+  o.hub.disk_reserve = parse_size("--disk-reserve", o.reserve);
+  o.hub.app.lfs_part_bytes = parse_size("--lfs-part-size", o.lfs_part);
+  int64_t gc_interval =
+      o.gc_interval == "never" ? 0 : parse_duration("--gc-interval", o.gc_interval);
   // Blocked before the first thread starts, so that only the one that waits gets them.
   sigset_t signals;
   sigemptyset(&signals);
@@ -164,6 +173,8 @@ void serve(ServeOptions& o) {
   Upkeep upkeep(hub, gc_interval, [](const std::string& text) {
     std::cerr << "pretrained-hub: " << printable(text, 1000) << std::endl;
   });
+  if (std::filesystem::path file = hub.data / "admin-token"; std::filesystem::exists(file))
+    token = file;  // of an earlier start, which may have failed before it said so
   announce(o, listener, token);
   std::thread serving([&] { listener.run(); });
   wait_for_signal(signals, listener, log, !o.common.json && o.access_log != "-" && isatty(2));
@@ -186,24 +197,29 @@ void add_serve(CLI::App& app) {
   add_common(*command, o->common);
   command->add_option("--listen", o->listen, "ADDRESS:PORT; port 0: any free one (127.0.0.1:8080)");
   command->add_option("--external-url", o->listener.external_url,
-                      "what clients are told, behind a proxy");
+                      "what clients are told, behind a proxy: https://hub.example.org");
   command->add_option("--trusted-proxy", o->listener.trusted_proxies,
-                      "believe X-Forwarded-… of this address");
+                      "believe X-Forwarded-… of this address or network");
   command->add_option("--certificate", o->listener.certificate, "PEM file: serve TLS");
   command->add_option("--key", o->listener.key, "PEM file of its key");
-  command->add_option("--anonymous", o->anonymous,
-                      "what nobody may do with public repositories: none, read, write");
+  command->add_option(
+      "--anonymous", o->anonymous,
+      "what strangers without a token may do with public repositories: none, read, write (read)");
   command->add_flag("--anonymous-anywhere", o->anonymous_anywhere,
                     "allow --anonymous write beyond this machine");
-  command->add_option("--workers", o->listener.workers, "requests in progress at once");
-  command->add_option("--rate-limit", o->hub.app.rate_limit,
-                      "requests of one caller in a window; 0: no limit");
-  command->add_option("--rate-window", o->hub.app.rate_window_seconds, "seconds of a window");
+  command->add_option("--workers", o->listener.workers, "requests in progress at once (64)")
+      ->check(CLI::Range(1, 4096));
+  command
+      ->add_option("--rate-limit", o->hub.app.rate_limit,
+                   "requests of one caller in a window (5000); 0: no limit")
+      ->check(CLI::Range(0, 1'000'000'000));
+  command->add_option("--rate-window", o->hub.app.rate_window_seconds, "seconds of a window (300)")
+      ->check(CLI::Range(1, 86'400));
   command->add_option("--disk-reserve", o->reserve, "space that stays free on the disk (1GiB)");
   command->add_option("--lfs-part-size", o->lfs_part,
-                      "offer LFS multipart in parts of this size; 0: no");
-  command->add_option("--gc-interval", o->gc_interval, "collect garbage this often: 6h, never");
-  command->add_option("--access-log", o->access_log, "a file, - (standard output) or none");
+                      "offer LFS multipart in parts of this size (0: no)");
+  command->add_option("--gc-interval", o->gc_interval, "collect garbage this often, or never (6h)");
+  command->add_option("--access-log", o->access_log, "a file, - (standard output) or none (-)");
   command->add_flag("--webhooks-to-private-addresses", o->webhooks_private,
                     "webhooks may call this machine and its network");
   command->callback([o] { serve(*o); });

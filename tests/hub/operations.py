@@ -167,10 +167,39 @@ print(json.dumps([api.model_info(f"admin/b{i}").sha for i in range(3)]))
 
     def test_bad_arguments(self):
         for words, code in ((["serve", "--data", "/proc/nothing/here"], 1), (["serve"], 2), (["user", "list", "--data", "/absent"], 3),
-                            (["serve", "--data", tempfile.mkdtemp(), "--listen", "nonsense"], 2), (["frobnicate"], 2)):
+                            (["serve", "--data", tempfile.mkdtemp(), "--listen", "nonsense"], 2), (["frobnicate"], 2), (["user", "frobnicate"], 2),
+                            (["serve", "--data", tempfile.mkdtemp(), "--workers", "0"], 2),
+                            (["serve", "--data", tempfile.mkdtemp(), "--external-url", "hub.example.org"], 2)):
             done = subprocess.run([harness.SERVER, *words], capture_output=True, text=True, timeout=30)
             self.assertEqual(done.returncode, code, (words, done.stderr))
             self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+
+    def test_data_folder_of_the_environment(self):
+        hub, other = self.start(), self.start()
+        env = os.environ | {"PRETRAINED_HUB_DATA": str(other.data)}
+        run(harness.SERVER, "user", "create", "alice", "--data", hub.data, env=env)
+        users = lambda *words: [u["name"] for u in json.loads(run(harness.SERVER, "user", "list", "--json", *words, env=env).stdout)]
+        self.assertEqual(users("--data", hub.data), ["admin", "alice"])
+        self.assertEqual(users(), ["admin"])
+
+    def test_audit(self):
+        hub = self.start()
+        alice = hub.user("alice")
+        hub.call("POST", "/api/repos/create", alice, {"name": "a"})
+        hub.call("DELETE", "/api/repos/delete", alice, {"name": "a"})
+        entries = hub.cli("audit")
+        self.assertEqual([e["action"] for e in entries], ["user.create", "repo.create", "repo.delete"])
+        self.assertEqual(entries[2]["account"], "alice")
+        self.assertEqual(entries, hub.cli("audit", "--last", "9"))
+        self.assertEqual(hub.cli("audit", "--account", "Alice", "--action", "repo.delete"), entries[2:])
+        text = run(harness.SERVER, "audit", "--data", hub.data, "--last", "1", env=os.environ).stdout
+        self.assertRegex(text, r"^20\S+Z  alice 127\.0\.0\.1  repo\.delete  model alice/a\n$")
+
+    def test_protected_is_private(self):
+        hub = self.start()
+        hub.call("POST", "/api/repos/create", hub.admin, {"name": "p", "visibility": "protected"})
+        self.assertEqual(hub.call("GET", "/api/models/admin/p")[0], 404)
+        self.assertEqual(hub.call("GET", "/api/models/admin/p", hub.admin)[2]["private"], True)
 
     @unittest.skipIf(os.geteuid() != 0, "mounting needs root")
     def test_disk_full(self):
