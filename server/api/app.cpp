@@ -76,6 +76,20 @@ Response answer_of_exception(const Request& request, Counters& counters) {
   }
 }
 
+// LFS clients show "message" and nothing else.
+void speak_lfs(const Request& request, Response& response) {
+  constexpr const char* kType = "application/vnd.git-lfs+json";
+  auto* body = std::get_if<std::string>(&response.body);
+  if (!body || request.headers.get("Accept").find(kType) == std::string_view::npos) return;
+  Json answer = Json::parse(*body, "an answer");
+  const Json* error = answer.find("error");
+  if (!error) return;
+  response.body =
+      Json(Json::Object{{"error", *error}, {"message", *error}, {"request_id", request.request_id}})
+          .dump(0);
+  response.headers.set("Content-Type", kType);
+}
+
 // ---- who calls ----------------------------------------------------------------------------------
 
 struct Credentials {
@@ -244,6 +258,7 @@ Response App::handle(Request& request) {
   } catch (...) {
     response = answer_of_exception(request, counters);
   }
+  if (response.status >= 400) speak_lfs(request, response);
   for (const auto& [name, value] : always) response.headers.set(name, value);
   ++counters.answers[size_t(response.status / 100) % counters.answers.size()];
   return response;

@@ -174,9 +174,11 @@ TEST_F(AppTest, CreateMoveDelete) {
             "http://hub/api/models/ann/new/revision/refs%2Fheads%2Fmain?blobs=1");
   EXPECT_EQ(send("GET", "/ann/net.git/info/refs?service=git-upload-pack").header("Location"),
             "http://hub/ann/new.git/info/refs?service=git-upload-pack");
-  EXPECT_EQ(send("POST", "/api/models/ann/net/like", bob_).status, 404);
+  EXPECT_EQ(send("POST", "/ann/net.git/info/lfs/objects/batch", bob_).header("Location"),
+            "http://hub/ann/new.git/info/lfs/objects/batch");
   send("PUT", "/api/models/ann/new/settings", ann_, R"({"private": true})");
   EXPECT_EQ(send("GET", "/api/models/ann/net").status, 404);  // no redirect for strangers
+  EXPECT_EQ(send("POST", "/ann/net.git/info/lfs/objects/batch", bob_).status, 401);
   EXPECT_EQ(send("DELETE", "/api/repos/delete", ann_, R"({"name": "new"})").status, 200);
   EXPECT_EQ(send("GET", "/api/models/ann/new", ann_).status, 404);
 }

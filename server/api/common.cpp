@@ -56,8 +56,7 @@ Repo find_repo(Call& call) {
   const std::string& name = call.captures.at("name");
   if (auto repo = repos.find(type, owner, name)) return *repo;
   auto moved = repos.find(type, owner, name, true);
-  bool reads = call.request.method == "GET" || call.request.method == "HEAD";
-  if (!moved || !reads ||
+  if (!moved ||
       role_on(call.caller, moved->access, repos.access_granted(*moved, call.caller)) < Role::read)
     throw_repo_not_found();
   Headers headers;

@@ -15,8 +15,7 @@ namespace pretrained::server {
 // The repository that {type} (models, datasets, spaces; absent: model), {namespace} and {name}
 // name. 404 RepoNotFound where it is absent or the caller may not see it; 403 GatedRepo (401
 // without a token) where it may be seen but not read; 403 where `needed` is more than the caller
-// has. A former name answers 307 to the current one for GET and HEAD, where the caller may read
-// that.
+// has. A former name answers 307 to the current one, where the caller may read that.
 Repo require_repo(Call& call, Role needed);
 // Seen, not read: for info of gated repositories.
 Repo require_visible_repo(Call& call);

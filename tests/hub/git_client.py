@@ -138,6 +138,26 @@ print(json.dumps([len(pathlib.Path(path).read_bytes()), api.list_repo_files("{se
         files = {e["path"] for e in self.hub.call("GET", f"/api/models/{self.name}/tree/main")[2]}
         self.assertEqual(files, {".gitattributes", *(f"{i}.txt" for i in range(len(clones)))})
 
+    def test_moved(self):
+        folder = self.clone(self.alice)
+        self.commit(folder, {"a.bin": BIG})
+        self.git("push", cwd=folder)
+        new = self.name + "-new"
+        self.hub.call("POST", "/api/repos/move", self.alice, {"fromRepo": self.name, "toRepo": new, "type": "model"})
+        self.commit(folder, {"b.bin": BIG[::-1]})
+        self.git("push", cwd=folder)  # both under the old name, their large files too
+        again = self.clone(self.bob)
+        self.assertEqual((again / "b.bin").read_bytes(), BIG[::-1])
+        self.hub.call("PUT", f"/api/models/{new}/settings", self.alice, {"visibility": "private"})
+        for method, path in (("GET", "/info/refs?service=git-upload-pack"), ("POST", "/info/lfs/objects/batch")):
+            self.assertEqual(self.hub.call(method, f"/{self.name}.git{path}", self.bob, b"{}" if method == "POST" else None)[0], 404)
+
+    def test_lfs_errors_have_a_message(self):
+        status, headers, body = self.hub.call("POST", f"/{self.name}.git/info/lfs/objects/batch", self.alice, {"operation": "x"},
+                                              {"Accept": "application/vnd.git-lfs+json"})
+        self.assertEqual((status, headers["Content-Type"]), (422, "application/vnd.git-lfs+json"))
+        self.assertIn(b'"message": "operation: expected upload or download"', body)
+
     def test_private_and_absent_look_the_same(self):
         self.create("alice/hidden", private=True)
         for name in ("alice/hidden", "alice/absent"):
