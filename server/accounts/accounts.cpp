@@ -40,9 +40,9 @@ Account add_account(Transaction& t, const std::string& kind, const std::string& 
   if (t.one("SELECT 1 FROM accounts WHERE name = ?", name))
     throw ConflictError("an account named '" + name + "' exists already");
   t.run(
-      "INSERT INTO accounts (kind, name, fullname, email, is_admin, created_at) "
-      "VALUES (?, ?, ?, ?, ?, ?)",
-      kind, name, fullname, email, is_admin, now_ms());
+      "INSERT INTO accounts (id, kind, name, fullname, email, is_admin, created_at) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?)",
+      fresh_id(t, "accounts"), kind, name, fullname, email, is_admin, now_ms());
   return *account_by_id(t, t.last_id());
 }
 

@@ -131,17 +131,21 @@ class Accounts {
   // The caller that a token belongs to; nothing where it is unknown, expired or revoked, or its
   // user disabled. Notes the time of use at most once a minute.
   std::optional<Caller> authenticate(const std::string& secret);
+  // Who is known by numbers, as they stand now: for what somebody was given with a token earlier.
+  // `token` 0: none. Nothing where authenticate() would give nothing.
+  std::optional<Caller> recall(int64_t user, int64_t token);
   // Takes as long for an unknown name as for a wrong password. Two at a time use 64 MiB each, more
-  // wait.
-  std::optional<Account> check_password(const std::string& name, const std::string& password);
+  // wait. `address` counts as in decide_device_login; none: it does not count.
+  std::optional<Account> check_password(const std::string& name, const std::string& password,
+                                        const std::string& address = "");
 
   // RFC 8628, as `hf auth login` drives it.
   struct DeviceCode {
     std::string device_code, user_code;  // "ABCD-EFGH"
     int64_t expires_in, interval;        // seconds
   };
-  // TooManyAttempts while 10,000 others wait.
-  DeviceCode start_device_login(const std::string& client_id);
+  // TooManyAttempts while 10,000 others wait, and beyond 100 in 15 minutes of one `address`.
+  DeviceCode start_device_login(const std::string& client_id, const std::string& address = "");
   enum class Decision { unknown, done };
   // Upper or lower case, with or without the dash. User codes are short: each `address` has 30
   // tries in 15 minutes, all together 3,000; then TooManyAttempts.
@@ -170,7 +174,7 @@ class Accounts {
  private:
   void count_guess(const std::string& address);
   Database& database_;
-  RateLimiter guesses_{30, 900}, all_guesses_{3000, 900};
+  RateLimiter guesses_{30, 900}, all_guesses_{3000, 900}, starts_{100, 900};
 };
 
 // The most the caller may do with the repository, all rules together: ownership, membership, hub

@@ -74,13 +74,17 @@ void Accounts::count_guess(const std::string& address) {
   // One address that goes on does not use up everybody's.
   if (own.allowed && all_guesses_.take("").allowed) return;
   throw TooManyAttempts(
-      "too many user codes were tried; wait " + std::to_string(own.reset_seconds) + " s",
+      "too many codes or passwords were tried; wait " + std::to_string(own.reset_seconds) + " s",
       own.reset_seconds);
 }
 
-Accounts::DeviceCode Accounts::start_device_login(const std::string& client_id) {
+Accounts::DeviceCode Accounts::start_device_login(const std::string& client_id,
+                                                  const std::string& address) {
   if (client_id.empty() || client_id.size() > 200 || printable(client_id, 1000) != client_id)
     throw ArgumentError("client_id '" + printable(client_id) + "': expected 1 to 200 letters");
+  if (auto own = starts_.take(address); !address.empty() && !own.allowed)
+    throw TooManyAttempts("too many logins were started from " + printable(address),
+                          own.reset_seconds);
   return database_.write([&](Transaction& t) {
     int64_t now = now_ms();
     t.run("DELETE FROM device_codes WHERE expires_at <= ?", now - kCodeSeconds * 1000);

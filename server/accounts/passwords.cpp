@@ -62,9 +62,11 @@ void Accounts::set_password(int64_t user, const std::string& password) {
 }
 
 std::optional<Account> Accounts::check_password(const std::string& name,
-                                                const std::string& password) {
+                                                const std::string& password,
+                                                const std::string& address) {
   static const std::string nobodys = hash_password(random_hex(32));
   if (password.size() > 1024) return std::nullopt;
+  if (!address.empty()) count_guess(address);
   std::optional<std::string> hash;
   std::optional<Account> account = database_.read([&](Transaction& t) {
     auto row = t.one(select_account(", password_hash FROM accounts WHERE name = ?"), name);

@@ -76,16 +76,10 @@ void check_token(const std::string& name, const std::string& role,
     throw ArgumentError("token '" + name + "': expires in the past, " + iso8601(*expires_at));
 }
 
-// The caller of a token with that hash that is good now.
-std::optional<Caller> caller_of(Transaction& t, const Bytes& hash, int64_t now) {
-  auto row = t.one("SELECT " + std::string(kTokenColumns) +
-                       " FROM tokens WHERE hash = ? AND revoked_at IS NULL "
-                       "AND (expires_at IS NULL OR expires_at > ?)",
-                   hash, now);
-  if (!row) return std::nullopt;
+std::optional<Caller> caller_of(Transaction& t, int64_t user, std::optional<Token> token) {
   Caller caller;
-  caller.token = token_of(*row);
-  caller.user = account_by_id(t, caller.token->user);
+  caller.token = std::move(token);
+  caller.user = account_by_id(t, user);
   if (!caller.user || caller.user->disabled) return std::nullopt;
   t.each_values(
       "SELECT members.org, members.role FROM members JOIN accounts ON accounts.id = members.org "
@@ -95,6 +89,15 @@ std::optional<Caller> caller_of(Transaction& t, const Bytes& hash, int64_t now) 
         return true;
       });
   return caller;
+}
+
+// The token, where it is good now.
+template <class Key>
+std::optional<Token> good_token(Transaction& t, const char* column, const Key& key, int64_t now) {
+  auto row = t.one("SELECT " + std::string(kTokenColumns) + " FROM tokens WHERE " + column +
+                       " = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)",
+                   key, now);
+  return row ? std::optional(token_of(*row)) : std::nullopt;
 }
 
 }  // namespace
@@ -112,9 +115,10 @@ Accounts::NewToken add_token(Transaction& t, int64_t user, const std::string& na
   Accounts::NewToken fresh;
   fresh.secret = "hf_" + random_letters(kAlphanumerics, kSecretLetters);
   t.run(
-      "INSERT INTO tokens (user, name, hash, role, scopes, created_at, expires_at) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?)",
-      user, name, hash_of(fresh.secret), role, write_scopes(scopes), now_ms(), expires_at);
+      "INSERT INTO tokens (id, user, name, hash, role, scopes, created_at, expires_at) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      fresh_id(t, "tokens"), user, name, hash_of(fresh.secret), role, write_scopes(scopes),
+      now_ms(), expires_at);
   fresh.token = token_of(
       *t.one("SELECT " + std::string(kTokenColumns) + " FROM tokens WHERE id = ?", t.last_id()));
   return fresh;
@@ -155,7 +159,10 @@ std::optional<Caller> Accounts::authenticate(const std::string& secret) {
   if (!is_secret(secret, "hf_", kSecretLetters)) return std::nullopt;
   Bytes hash = hash_of(secret);
   int64_t now = now_ms();
-  auto caller = database_.read([&](Transaction& t) { return caller_of(t, hash, now); });
+  auto caller = database_.read([&](Transaction& t) {
+    auto token = good_token(t, "hash", hash, now);
+    return token ? caller_of(t, token->user, token) : std::nullopt;
+  });
   if (!caller || caller->token->last_used_at.value_or(0) > now - kUseIsNotedEvery) return caller;
   try {
     database_.write([&](Transaction& t) {
@@ -165,6 +172,14 @@ std::optional<Caller> Accounts::authenticate(const std::string& secret) {
     // A full disk must not keep anybody from reading.
   }
   return caller;
+}
+
+std::optional<Caller> Accounts::recall(int64_t user, int64_t token) {
+  return database_.read([&](Transaction& t) -> std::optional<Caller> {
+    if (token == 0) return caller_of(t, user, std::nullopt);
+    auto known = good_token(t, "id", token, now_ms());
+    return known && known->user == user ? caller_of(t, user, known) : std::nullopt;
+  });
 }
 
 }  // namespace pretrained::server

@@ -169,9 +169,10 @@ Repo Repos::create(const Caller& caller, const std::string& type, const Account&
               name))
       throw ConflictError(type + " " + repo.full_name() + " exists already");
     t.run(
-        "INSERT INTO repos (uid, type, owner, name, private, disabled, sdk, created_at,"
-        " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        repo.uid, type, owner.id, name, is_private, kBeingMade, sdk, now_ms(), now_ms());
+        "INSERT INTO repos (id, uid, type, owner, name, private, disabled, sdk, created_at,"
+        " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        fresh_id(t, "repos"), repo.uid, type, owner.id, name, is_private, kBeingMade, sdk, now_ms(),
+        now_ms());
     return t.last_id();
   });
   try {

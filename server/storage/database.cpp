@@ -206,4 +206,13 @@ void Database::backup(const fs::path& target) {
 
 int Database::schema_version() { return int(migrations().size()); }
 
+int64_t fresh_id(Transaction& t, const std::string& table) {
+  std::string name = "last id of " + table,
+              most = "(SELECT coalesce(max(id), 0) FROM " + table + ")";
+  t.run("INSERT INTO settings (name, value) VALUES (?, " + most +
+            " + 1) ON CONFLICT DO UPDATE SET value = max(CAST(value AS INTEGER), " + most + ") + 1",
+        name);
+  return t.one("SELECT CAST(value AS INTEGER) FROM settings WHERE name = ?", name)->integer(0);
+}
+
 }  // namespace pretrained::server

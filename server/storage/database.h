@@ -130,6 +130,9 @@ class Database {
   std::unique_ptr<State> state_;
 };
 
+// The id of the next row of `table`, one that no row of it ever had: SQLite would give that of a
+// deleted last row again, and with it what tokens, signed addresses and caches still say of that.
+int64_t fresh_id(Transaction& t, const std::string& table);
 int64_t now_ms();                           // since 1970
 std::string iso8601(int64_t milliseconds);  // "2026-11-24T21:38:22.000Z"
 std::string random_hex(size_t digits);      // of the operating system's generator

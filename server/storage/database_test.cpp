@@ -412,5 +412,24 @@ TEST(Values, DatesAndRandomDigits) {
   EXPECT_EQ(random_hex(1000).find_first_not_of("0123456789abcdef"), std::string::npos);
 }
 
+TEST(DatabaseIds, NoneIsGivenTwice) {
+  TemporaryFolder folder;
+  Database database(folder / "hub.db");
+  auto add = [&](const std::string& name) {
+    return database.write([&](Transaction& t) {
+      int64_t id = fresh_id(t, "accounts");
+      t.run("INSERT INTO accounts (id, kind, name, created_at) VALUES (?, 'user', ?, 0)", id, name);
+      return id;
+    });
+  };
+  database.write([](Transaction& t) {
+    t.run("INSERT INTO accounts (id, kind, name, created_at) VALUES (7, 'user', 'old', 0)");
+  });
+  EXPECT_EQ(add("a"), 8);
+  int64_t last = add("b");
+  database.write([&](Transaction& t) { t.run("DELETE FROM accounts WHERE id >= 7"); });
+  EXPECT_EQ(add("c"), last + 1);
+}
+
 }  // namespace
 }  // namespace pretrained::server
