@@ -69,7 +69,7 @@ std::optional<CommitReader::Record> CommitReader::record() {
   if (!found) return std::nullopt;
   Json json;
   try {
-    json = Json::parse(*found, "operation");
+    json = parse_json(*found, "operation", 1000);
   } catch (const FormatError& e) {
     fail(400, e.what());
   }

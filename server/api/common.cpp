@@ -184,10 +184,25 @@ Response json_response(const Json& value, int status) {
   return response;
 }
 
+Json parse_json(const std::string& text, const std::string& source, size_t values) {
+  // Each one but the first follows an opening bracket, a comma or a colon outside of texts.
+  size_t seen = 1;
+  bool inside = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '"') inside = !inside;
+    if (inside && c == '\\') ++i;
+    seen += !inside && (c == ',' || c == '[' || c == '{' || c == ':');
+  }
+  if (seen > 2 * values)
+    throw HttpError(413, "", source + ": more than " + std::to_string(values) + " JSON values");
+  return Json::parse(text, source);
+}
+
 Json read_json(Call& call, uint64_t limit) {
   std::string body = call.request.read_body(limit);
   if (body.empty()) return Json::Object{};
-  Json json = Json::parse(body, "request body");
+  Json json = parse_json(body, "request body");
   if (!json.get_if<Json::Object>())
     throw HttpError(400, "", std::string("request body: expected an object, got ") + json.kind());
   return json;

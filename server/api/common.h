@@ -37,6 +37,8 @@ RevisionAndPath require_revision_and_path(Call& call, const Repo& repo,
                                         const Oid& commit);
 
 Response json_response(const Json& value, int status = 200);
+// JSON from the network: 413 beyond so many values, which take far more memory than their text.
+Json parse_json(const std::string& text, const std::string& source, size_t values = 200'000);
 // The body as a JSON object ("" is an empty one), at most `limit` bytes; 400 otherwise.
 Json read_json(Call& call, uint64_t limit = 1 << 20);
 // Fields of it: 400 "field 'x': expected a string, got a list".

@@ -149,7 +149,14 @@ Commit read_commit(Call& call, const Repo& repo) {
     throw HttpError(
         413, "",
         "The body of a commit has at most " + std::to_string(limits.body_bytes) + " bytes");
-  CommitReader reader([&](char* data, size_t size) { return body.read(data, size); }, limits);
+  // Files are kept decoded, and while a line is read there are copies of it.
+  MemoryShare& memory = *call.request.memory;
+  auto read = [&](char* data, size_t size) {
+    size_t got = body.read(data, size);
+    memory.take(2 * got);
+    return got;
+  };
+  CommitReader reader(read, limits);
 
   Commit commit;
   commit.header = reader.header();

@@ -213,10 +213,12 @@ std::string Request::read_body(uint64_t limit) {
   while (size_t got = body->read(buffer.data(), buffer.size())) {
     sent += got;
     if (sent > sent_limit) throw too_large(limit);
+    size_t before = text.size();
     if (gzip)
       gunzip->add({buffer.data(), got}, text, limit);
     else
       text.append(buffer.data(), got);
+    memory->take(text.size() - before);
   }
   if (gzip && !gunzip->ended()) throw HttpError(400, "", "the gzip body is cut short");
   return text;

@@ -14,6 +14,8 @@
 #include <variant>
 #include <vector>
 
+#include "server/http/memory.h"
+
 #include "pretrained/base/files.h"
 
 namespace pretrained::server {
@@ -72,6 +74,7 @@ struct Request {
   std::string remote_address;  // the client's; behind a trusted proxy, what the proxy says
   std::string base_url;        // "http://host:port", as the client reaches us, no trailing slash
   std::string request_id;
+  std::shared_ptr<MemoryShare> memory = std::make_shared<MemoryShare>();  // charged by read_body
 
   // Splits and decodes `target`. Empty segments (doubled and trailing slashes) are dropped.
   // HttpError 400 where it does not start with "/", and for bad escapes, control characters, NUL,
