@@ -1,5 +1,6 @@
 #include "server/api/changes.h"
 
+#include <array>
 #include <charconv>
 
 #include "server/api/commit_reader.h"
@@ -101,29 +102,75 @@ void challenge(Call& call, const HttpError& error) {
   throw HttpError(401, "", "Authentication required: a token as password, any user name", headers);
 }
 
-namespace {
-std::vector<std::string> signed_parts(const std::string& purpose, const std::string& path) {
-  return {"address", purpose, path};
+bool may_upload(Services& services, const Caller& caller, const Repo& repo) {
+  return role_on(caller, repo.access) >= Role::write ||
+         may_open_pull_request(caller, repo.access, services.repos.access_granted(repo, caller));
 }
+
+Caller recall(Services& services, int64_t user, int64_t token) {
+  Caller caller;
+  if (user != 0) {
+    auto known = services.accounts.recall(user, token);
+    if (!known) throw HttpError(401, "", "The token that this was given for has ended");
+    caller = std::move(*known);
+  }
+  caller.anonymous_role = services.options.anonymous;
+  return caller;
+}
+
+namespace {
+
+std::vector<std::string> signed_parts(const std::string& purpose, const std::string& path,
+                                      const std::string& holder) {
+  return {"address", purpose, path, holder};
+}
+
+bool read_number(std::string_view text, int64_t& number) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() && number >= 0;
+}
+
+// "repository.user.token"; the signature vouches for it.
+std::array<int64_t, 3> read_holder(std::string_view text) {
+  std::array<int64_t, 3> numbers{};
+  for (auto& number : numbers) {
+    size_t dot = std::min(text.find('.'), text.size());
+    if (!read_number(text.substr(0, dot), number)) return {};
+    text.remove_prefix(std::min(dot + 1, text.size()));
+  }
+  return numbers;
+}
+
 }  // namespace
 
-std::string signed_url(const Call& call, const std::string& purpose, const std::string& path,
-                       int64_t seconds) {
+std::string signed_url(const Call& call, const Caller& holder, const Repo& repo,
+                       const std::string& purpose, const std::string& path, int64_t seconds) {
   int64_t expires = now_ms() / 1000 + seconds;
-  return call.request.base_url + path + "?expires=" + std::to_string(expires) +
-         "&signature=" + sign(call.services, signed_parts(purpose, path), expires);
+  std::string who = std::to_string(repo.access.id) + "." +
+                    std::to_string(holder.user ? holder.user->id : 0) + "." +
+                    std::to_string(holder.token ? holder.token->id : 0);
+  return call.request.base_url + path + "?for=" + who + "&expires=" + std::to_string(expires) +
+         "&signature=" + sign(call.services, signed_parts(purpose, path, who), expires);
 }
 
-void require_signature(const Call& call, const std::string& purpose) {
-  const std::string& target = call.request.target;
-  std::string expires = call.request.parameter("expires").value_or("");
+Repo require_signature(const Call& call, const std::string& purpose, bool upload) {
+  const Request& request = call.request;
+  std::string path = request.target.substr(0, request.target.find('?'));
+  std::string who = request.parameter("for").value_or("");
   int64_t time = 0;
-  auto [end, error] = std::from_chars(expires.data(), expires.data() + expires.size(), time);
-  bool number = error == std::errc() && end == expires.data() + expires.size();
-  if (!number ||
-      !verify_signature(call.services, signed_parts(purpose, target.substr(0, target.find('?'))),
-                        time, call.request.parameter("signature").value_or("")))
+  if (!read_number(request.parameter("expires").value_or(""), time) ||
+      !verify_signature(call.services, signed_parts(purpose, path, who), time,
+                        request.parameter("signature").value_or("")))
     throw HttpError(403, "", "This address is not signed by this hub, or has expired; ask again");
+  auto [id, user, token] = read_holder(who);
+  auto repo = call.services.repos.find(id);
+  if (!repo) throw HttpError(404, "RepoNotFound", "Repository not found");
+  Caller caller = recall(call.services, user, token);
+  bool allowed = upload ? may_upload(call.services, caller, *repo)
+                        : role_on(caller, repo->access,
+                                  call.services.repos.access_granted(*repo, caller)) >= Role::read;
+  if (!allowed) throw HttpError(403, "", "You no longer have access to the repository");
+  return *repo;
 }
 
 uint64_t number_capture(const Call& call, const std::string& name) {

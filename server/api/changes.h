@@ -35,11 +35,16 @@ bool is_commit_id(std::string_view name);  // 40 hexadecimal digits: never a bra
 // may not be done and what is absent all give 401 Basic. Returns where that is not the case.
 void challenge(Call& call, const HttpError& error);
 
-// An address (path without query) that carries the right to one purpose for a while, and the check
-// of it: 403.
-std::string signed_url(const Call& call, const std::string& purpose, const std::string& path,
-                       int64_t seconds);
-void require_signature(const Call& call, const std::string& purpose);
+// May the caller store large objects for the repository: write to it, or open a pull request?
+bool may_upload(Services& services, const Caller& caller, const Repo& repo);
+
+// An address (path without query) that needs no token: it does one thing with one repository for a
+// while, for as long as whom it was given to may do that. 403 otherwise.
+std::string signed_url(const Call& call, const Caller& holder, const Repo& repo,
+                       const std::string& purpose, const std::string& path, int64_t seconds);
+Repo require_signature(const Call& call, const std::string& purpose, bool upload = false);
+// Nobody (0), or the user and token as they stand now; 401 where either has ended.
+Caller recall(Services& services, int64_t user, int64_t token);
 // A number in the path; 400.
 uint64_t number_capture(const Call& call, const std::string& name);
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kAddressSeconds = 12 * 3600;  // a long queue of uploads
 constexpr size_t kObjectsLimit = 1000;
-constexpr uint64_t kPartsLimit = 10'000;
+constexpr uint64_t kPartsLimit = 10'000, kBatchPartsLimit = 20'000;
 
 Response lfs_response(const Json& value, int status = 200) {
   Response response = json_response(value, status);
@@ -74,16 +74,19 @@ std::string repo_path(const char* kind, const Repo& repo) {
   return "/api/lfs/" + std::string(kind) + "/" + std::to_string(repo.access.id);
 }
 
-Json address(Call& call, const char* purpose, const std::string& path) {
-  return Json::Object{{"href", signed_url(call, purpose, path, kAddressSeconds)},
-                      {"expires_in", kAddressSeconds}};
+std::string url(Call& call, const Repo& repo, const char* purpose, const std::string& path) {
+  return signed_url(call, call.caller, repo, purpose, path, kAddressSeconds);
+}
+
+Json address(Call& call, const Repo& repo, const char* purpose, const std::string& path) {
+  return Json::Object{{"href", url(call, repo, purpose, path)}, {"expires_in", kAddressSeconds}};
 }
 
 Json::Object basic_upload(Call& call, const Repo& repo, const LfsPointer& object) {
   std::string path =
       repo_path("objects", repo) + "/" + object.sha256 + "/" + std::to_string(object.size);
-  return {{"upload", address(call, "lfs-put", path)},
-          {"verify", address(call, "lfs-verify", repo_path("verify", repo))}};
+  return {{"upload", address(call, repo, "lfs-put", path)},
+          {"verify", address(call, repo, "lfs-verify", repo_path("verify", repo))}};
 }
 
 Json::Object multipart_upload(Call& call, const Repo& repo, const LfsPointer& object) {
@@ -97,12 +100,12 @@ Json::Object multipart_upload(Call& call, const Repo& repo, const LfsPointer& ob
   for (uint64_t i = 1; i <= parts; ++i) {
     std::string number = std::to_string(i);
     std::string key = std::string(5 - std::min<size_t>(5, number.size()), '0') + number;
-    header[key] = signed_url(call, "lfs-part", path + "/" + number, kAddressSeconds);
+    header[key] = url(call, repo, "lfs-part", path + "/" + number);
   }
-  return {{"upload", Json::Object{{"href", signed_url(call, "lfs-complete", path, kAddressSeconds)},
+  return {{"upload", Json::Object{{"href", url(call, repo, "lfs-complete", path)},
                                   {"header", std::move(header)},
                                   {"expires_in", kAddressSeconds}}},
-          {"verify", address(call, "lfs-verify", repo_path("verify", repo))}};
+          {"verify", address(call, repo, "lfs-verify", repo_path("verify", repo))}};
 }
 
 Json::Object xet_upload(Call& call, const Repo& repo, const Batch& batch) {
@@ -144,7 +147,7 @@ Json::Object download_item(Call& call, const Repo& repo, const LfsPointer& objec
   item["authenticated"] = true;
   std::string path =
       repo_path("objects", repo) + "/" + object.sha256 + "/" + std::to_string(known->size);
-  item["actions"] = Json::Object{{"download", address(call, "lfs-get", path)}};
+  item["actions"] = Json::Object{{"download", address(call, repo, "lfs-get", path)}};
   return item;
 }
 
@@ -163,6 +166,11 @@ std::string transfer_of(Call& call, const Batch& batch) {
   bool large = std::any_of(batch.objects.begin(), batch.objects.end(),
                            [&](const LfsPointer& object) { return object.size > part; });
   bool multipart = batch.upload && part > 0 && large && batch.transfers.contains("multipart");
+  uint64_t parts = 0;
+  for (const auto& object : batch.objects)
+    if (multipart) parts += std::min(object.size / part + 1, kPartsLimit);
+  if (parts > kBatchPartsLimit)
+    throw HttpError(413, "", "objects: too many parts in one batch; ask for fewer at once");
   return multipart ? "multipart" : "basic";
 }
 
@@ -185,13 +193,6 @@ Response batch(Call& call) {
 
 // ---- bytes: addresses that the batch gave -------------------------------------------------------
 
-Repo repo_of_address(Call& call, const char* purpose) {
-  require_signature(call, purpose);
-  auto repo = call.services.repos.find(int64_t(number_capture(call, "repo")));
-  if (!repo) throw HttpError(404, "RepoNotFound", "Repository not found");
-  return *repo;
-}
-
 Response etag_response(const std::string& etag) {
   Response response;
   response.headers.set("ETag", "\"" + etag + "\"");
@@ -199,7 +200,7 @@ Response etag_response(const std::string& etag) {
 }
 
 Response put_object(Call& call) {
-  Repo repo = repo_of_address(call, "lfs-put");
+  Repo repo = require_signature(call, "lfs-put", true);
   const std::string& oid = call.captures.at("oid");
   uint64_t size = number_capture(call, "size");
   Body& body = *call.request.body;
@@ -213,7 +214,7 @@ Response put_object(Call& call) {
 }
 
 Response get_object(Call& call) {
-  Repo repo = repo_of_address(call, "lfs-get");
+  Repo repo = require_signature(call, "lfs-get");
   auto object = call.services.content.object(repo.access.id, call.captures.at("oid"));
   if (!object) throw HttpError(404, "EntryNotFound", "the object is not in this repository");
   Response response = etag_response(object->sha256);
@@ -223,7 +224,7 @@ Response get_object(Call& call) {
 }
 
 Response put_part(Call& call) {
-  require_signature(call, "lfs-part");
+  require_signature(call, "lfs-part", true);
   uint64_t number = number_capture(call, "number");
   if (number == 0 || number > kPartsLimit) throw HttpError(400, "", "no such part");
   Body& body = *call.request.body;
@@ -233,7 +234,7 @@ Response put_part(Call& call) {
 }
 
 Response complete(Call& call) {
-  require_signature(call, "lfs-complete");
+  require_signature(call, "lfs-complete", true);
   Json body = read_json(call, 4 << 20);
   auto oid = optional_string_field(body, "oid");
   auto object = call.services.content.complete_multipart(call.captures.at("upload"));
@@ -243,7 +244,7 @@ Response complete(Call& call) {
 }
 
 Response verify(Call& call) {
-  Repo repo = repo_of_address(call, "lfs-verify");
+  Repo repo = require_signature(call, "lfs-verify", true);
   Json body = read_json(call);
   std::string oid = string_field(body, "oid");
   const Json* size = body.find("size");
@@ -338,6 +339,11 @@ std::set<std::string> deletions(Call& call) {
 Response delete_files(Call& call) {
   Repo repo = require_repo(call, Role::write);
   auto doomed = deletions(call);
+  auto generation = [&](Transaction& t) {
+    auto row = t.one("SELECT generation FROM repos WHERE id = ?", repo.access.id);
+    return row ? row->integer(0) : -1;
+  };
+  int64_t looked_at = call.services.database.read(generation);
   std::vector<Oid> tips;
   for (const auto& ref : call.services.git.refs(repo.access.id)) tips.push_back(ref.target);
   auto view = call.services.git.open(repo.access.id);
@@ -350,6 +356,8 @@ Response delete_files(Call& call) {
                           "; delete the file, squash the branches that had it "
                           "(super-squash), then delete it here");
   call.services.database.write([&](Transaction& t) {
+    if (generation(t) != looked_at)
+      throw ConflictError("the repository has changed meanwhile; try again");
     for (const auto& sha256 : doomed) {
       auto hash = *xet::Hash::parse_plain(sha256);
       t.run("DELETE FROM repo_objects WHERE repo = ? AND sha256 = ?", repo.access.id,

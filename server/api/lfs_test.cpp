@@ -121,6 +121,38 @@ TEST_F(LfsTest, AddressesAreGoodForOneThingAndAWhile) {
   EXPECT_EQ(ask("PUT", href, small).status, 404);
 }
 
+TEST_F(LfsTest, AddressesEndWithTheRightsOfWhomTheyWereGivenTo) {
+  std::string put =
+      local(text_at(batch("upload", small, {"basic"}).json(), "objects.0.actions.upload.href"));
+  accounts.revoke(alice_caller.token->id);
+  EXPECT_EQ(ask("PUT", put, small).status, 401);
+  store(repo, small);
+  std::string bobs = local(text_at(batch("download", small, {"basic"}, bob_token).json(),
+                                   "objects.0.actions.download.href"));
+  EXPECT_EQ(get(bobs).body, small);
+  repos.set_visibility(repo, true);
+  EXPECT_EQ(get(bobs).status, 403);
+  repos.set_visibility(repo, false);
+  accounts.set_disabled(bob.id, true);
+  EXPECT_EQ(get(bobs).status, 401);
+}
+
+TEST_F(LfsTest, AddressesOfADeletedRepositoryAreNotGoodForTheNext) {
+  Repo last = make_repo("last");
+  std::string put = local(
+      text_at(post("/alice/last/info/lfs/objects/batch",
+                   R"({"operation": "upload", "transfers": ["basic"], "objects": [{"oid": ")" +
+                       sha256_hex(small) + R"(", "size": )" + std::to_string(small.size()) + "}]}",
+                   alice_token)
+                  .json(),
+              "objects.0.actions.upload.href"));
+  repos.remove(last);
+  Repo next = repos.create(alice_caller, "model", bob, "next", true);
+  EXPECT_NE(next.access.id, last.access.id);
+  EXPECT_EQ(ask("PUT", put, small).status, 404);
+  EXPECT_FALSE(content.object(next.access.id, sha256_hex(small)));
+}
+
 TEST_F(LfsTest, WhoMayDoWhat) {
   EXPECT_EQ(batch("upload", small, {"basic"}, bob_token).status, 403);
   EXPECT_EQ(batch("upload", small, {"basic"}, alice_read_token).status, 403);

@@ -12,6 +12,7 @@ namespace pretrained::server {
 namespace {
 
 constexpr uint64_t kXorbLimit = 68 << 20, kShardLimit = 64 << 20;
+constexpr size_t kBatchTerms = 200'000;
 constexpr int64_t kFetchSeconds = 3600;
 // hf_xet gives up an upload at 401, so what began in time may end a little later.
 constexpr int64_t kGraceSeconds = 900;
@@ -40,27 +41,6 @@ Response token_response(Call& call) {
   response.headers.set("X-Xet-Cas-Url", token.cas_url);
   response.headers.set("Cache-Control", "no-store");
   return response;
-}
-
-// Who asked for a token, as he stands now.
-Caller caller_of(Services& services, int64_t user, int64_t token) {
-  Caller caller;
-  caller.anonymous_role = services.options.anonymous;
-  if (user == 0) return caller;
-  auto refuse = [] {
-    return HttpError(401, "", "The token that this Xet token came from has ended");
-  };
-  caller.user = services.accounts.find(user);
-  if (!caller.user || caller.user->disabled) throw refuse();
-  for (const auto& member : services.accounts.orgs_of(user))
-    caller.orgs[member.account.id] = member.role;
-  if (token == 0) return caller;
-  for (auto& candidate : services.accounts.tokens(user))
-    if (candidate.id == token) caller.token = std::move(candidate);
-  if (!caller.token || caller.token->revoked_at ||
-      caller.token->expires_at.value_or(INT64_MAX) < now_ms())
-    throw refuse();
-  return caller;
 }
 
 struct CasCall {
@@ -106,10 +86,12 @@ CasCall require_cas(Call& call, XetScope scope) {
     throw HttpError(403, "", "The Xet token is for reading only");
   auto repo = call.services.repos.find(repo_id);
   if (!repo) throw HttpError(404, "RepoNotFound", "Repository not found");
-  CasCall cas{caller_of(call.services, user, token), std::move(*repo)};
+  CasCall cas{recall(call.services, user, token), std::move(*repo)};
   bool granted = call.services.repos.access_granted(cas.repo, cas.caller);
   if (cas.repo.access.disabled || role_on(cas.caller, cas.repo.access, granted) < Role::read)
     throw HttpError(403, "", "You no longer have access to the repository");
+  if (scope == XetScope::write && !may_upload(call.services, cas.caller, cas.repo))
+    throw HttpError(403, "", "You may no longer write to the repository");
   return cas;
 }
 
@@ -255,10 +237,10 @@ Json span_json(uint64_t start, uint64_t end) {
 }
 
 // An address is good for its bytes alone: the rest of the xorb may be somebody else's.
-std::string fetch_url(Call& call, const xet::Hash& xorb, const Fetch& fetch) {
+std::string fetch_url(Call& call, const CasCall& cas, const xet::Hash& xorb, const Fetch& fetch) {
   std::string path = "/xet/fetch/" + xorb.hex() + "/" + std::to_string(fetch.first_byte) + "/" +
                      std::to_string(fetch.last_byte);
-  return signed_url(call, "xet-fetch", path, kFetchSeconds);
+  return signed_url(call, cas.caller, cas.repo, "xet-fetch", path, kFetchSeconds);
 }
 
 Json terms_json(const Reconstruction& file) {
@@ -270,27 +252,27 @@ Json terms_json(const Reconstruction& file) {
   return terms;
 }
 
-Json fetch_info_v1(Call& call, const Reconstruction& file) {
+Json fetch_info_v1(Call& call, const CasCall& cas, const Reconstruction& file) {
   Json::Object info;
   for (const auto& [xorb, list] : fetches_of(file)) {
     Json::Array items;
     for (const auto& fetch : list)
       items.push_back(Json::Object{{"range", span_json(fetch.first_chunk, fetch.end_chunk)},
-                                   {"url", fetch_url(call, xorb, fetch)},
+                                   {"url", fetch_url(call, cas, xorb, fetch)},
                                    {"url_range", span_json(fetch.first_byte, fetch.last_byte)}});
     info[xorb.hex()] = std::move(items);
   }
   return info;
 }
 
-Json xorbs_v2(Call& call, const Reconstruction& file) {
+Json xorbs_v2(Call& call, const CasCall& cas, const Reconstruction& file) {
   Json::Object xorbs;
   for (const auto& [xorb, list] : fetches_of(file)) {
     Json::Array items;
     for (const auto& fetch : list) {
       Json range = Json::Object{{"chunks", span_json(fetch.first_chunk, fetch.end_chunk)},
                                 {"bytes", span_json(fetch.first_byte, fetch.last_byte)}};
-      items.push_back(Json::Object{{"url", fetch_url(call, xorb, fetch)},
+      items.push_back(Json::Object{{"url", fetch_url(call, cas, xorb, fetch)},
                                    {"ranges", Json::Array{std::move(range)}}});
     }
     xorbs[xorb.hex()] = std::move(items);
@@ -318,16 +300,16 @@ Response reconstruction(Call& call) {
   Json::Object answer{{"offset_into_first_range", int64_t(file.offset_into_first_range)},
                       {"terms", terms_json(file)}};
   if (call.captures.at("version") == "v1")
-    answer["fetch_info"] = fetch_info_v1(call, file);
+    answer["fetch_info"] = fetch_info_v1(call, cas, file);
   else
-    answer["xorbs"] = xorbs_v2(call, file);
+    answer["xorbs"] = xorbs_v2(call, cas, file);
   return json_response(std::move(answer));
 }
 
 // [{"prefix": "default", "hash": …}] → the terms of each file, and what to fetch for all of them.
 Response reconstructions(Call& call) {
   CasCall cas = require_cas(call, XetScope::read);
-  Json body = Json::parse(call.request.read_body(), "request body");
+  Json body = parse_json(call.request.read_body(), "request body");
   const auto* keys = body.get_if<Json::Array>();
   constexpr size_t limit = 1000;
   if (!keys || keys->size() > limit)
@@ -338,13 +320,16 @@ Response reconstructions(Call& call) {
     std::string name = string_field(key, "hash");
     auto hash = xet::Hash::parse(name);
     if (!hash) throw HttpError(400, "", "expected a hash of 64 hexadecimal digits");
+    if (files.contains(hash->hex())) continue;
     auto file = call.services.content.reconstruct(cas.repo.access.id, *hash, 0, UINT64_MAX);
     if (!file) continue;
+    if (all.parts.size() + file->parts.size() > kBatchTerms)
+      throw HttpError(413, "", "these files have too many parts; ask for fewer at once");
     files[hash->hex()] = terms_json(*file);
     all.parts.insert(all.parts.end(), file->parts.begin(), file->parts.end());
   }
   return json_response(
-      Json::Object{{"files", std::move(files)}, {"fetch_info", fetch_info_v1(call, all)}});
+      Json::Object{{"files", std::move(files)}, {"fetch_info", fetch_info_v1(call, cas, all)}});
 }
 
 Response file_head(Call& call) {
