@@ -3,12 +3,14 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -46,7 +48,8 @@ struct Connection {
   Clock::time_point began;  // of the exchange in work
   size_t searched = 0;      // of the buffer, for the end of the head
   size_t head_size = 0;
-  bool waiting = false;  // for the socket
+  bool waiting = false;    // for the socket
+  std::string neighbours;  // the address whose requests are counted together; "": not counted
 };
 using ConnectionPointer = std::shared_ptr<Connection>;
 
@@ -62,6 +65,19 @@ Peer make_peer(const tcp::socket& socket, bool encrypted) {
   auto address = text_of(local.address());
   if (address.find(':') != address.npos) address = "[" + address + "]";
   return {text_of(remote.address()), address + ":" + std::to_string(local.port()), encrypted};
+}
+
+// "": not counted.
+std::string neighbours_of(const tcp::socket& socket, const Peer& peer,
+                          const ListenerOptions& options, const Place& place) {
+  error_code error;
+  auto address = socket.remote_endpoint(error).address();
+  bool exempt = address.is_loopback() || peer.address.starts_with("127.");
+  for (auto& proxy : place.trusted_proxies) exempt |= proxy.contains(peer.address);
+  if (exempt && options.per_address == 0) return {};
+  if (peer.address.find(':') == std::string::npos) return peer.address;
+  auto bytes = address.to_v6().to_bytes();
+  return std::string(bytes.begin(), bytes.begin() + 8);
 }
 
 Place make_place(const ListenerOptions& options) {
@@ -86,6 +102,7 @@ struct Listener::State {
   void find_head(const ConnectionPointer& connection);
   void discard(const ConnectionPointer& connection);
   void enqueue(const ConnectionPointer& connection);
+  std::deque<ConnectionPointer>::iterator next();
   void work();
   void finished(const ConnectionPointer& connection, After after);
   void refuse(const ConnectionPointer& connection, const HttpError& error);
@@ -112,6 +129,10 @@ struct Listener::State {
   std::mutex mutex;  // for what follows
   std::condition_variable changed;
   std::deque<ConnectionPointer> queue;
+  struct Crowd {
+    size_t active = 0, waiting = 0;
+  };
+  std::map<std::string, Crowd> crowds;  // of the addresses that are counted
   size_t active = 0, open = 0;
   bool workers_end = false;
 };
@@ -196,6 +217,8 @@ void Listener::State::accepted(tcp::socket socket) {
   socket.set_option(tcp::no_delay(true), error);
   auto connection = std::make_shared<Connection>(std::move(socket), tls.get());
   connection->peer = make_peer(connection->socket, tls != nullptr);
+  connection->neighbours =
+      neighbours_of(connection->socket, connection->peer, options, service.place);
   connection->deadline = Clock::now() + options.header_timeout;
   connections.insert(connection);
   count_connections();
@@ -273,7 +296,10 @@ void Listener::State::find_head(const ConnectionPointer& connection) {
 void Listener::State::enqueue(const ConnectionPointer& connection) {
   connection->began = Clock::now();
   std::unique_lock lock(mutex);
-  if (active + queue.size() >= options.workers + options.queue) {
+  const std::string& crowd = connection->neighbours;
+  auto known = crowds.find(crowd);
+  bool crowded = known != crowds.end() && known->second.waiting >= (options.queue + 1) / 2;
+  if (crowded || active + queue.size() >= options.workers + options.queue) {
     lock.unlock();
     Headers headers;
     headers.add("Retry-After", "1");
@@ -281,23 +307,41 @@ void Listener::State::enqueue(const ConnectionPointer& connection) {
   }
   connection->phase = Phase::work;
   queue.push_back(connection);
+  if (!crowd.empty()) ++crowds[crowd].waiting;
   lock.unlock();
   changed.notify_one();
+}
+
+// The first that may go on, of those that wait.
+std::deque<ConnectionPointer>::iterator Listener::State::next() {
+  size_t most =
+      options.per_address ? options.per_address : std::max<size_t>(options.workers / 2, 1);
+  return std::find_if(queue.begin(), queue.end(), [&](const ConnectionPointer& connection) {
+    return connection->neighbours.empty() || workers_end ||
+           crowds[connection->neighbours].active < most;
+  });
 }
 
 void Listener::State::work() {
   for (;;) {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return workers_end || !queue.empty(); });
-    if (queue.empty()) return;
-    auto connection = std::move(queue.front());
-    queue.pop_front();
+    changed.wait(lock, [this] { return workers_end || next() != queue.end(); });
+    auto first = next();
+    if (first == queue.end()) return;
+    auto connection = std::move(*first);
+    queue.erase(first);
     ++active;
+    const std::string& crowd = connection->neighbours;
+    if (!crowd.empty()) {
+      --crowds[crowd].waiting;
+      ++crowds[crowd].active;
+    }
     lock.unlock();
     After after = serve(connection->transport, connection->buffer, connection->head_size,
                         connection->peer, connection->began, service);
     lock.lock();
     --active;
+    if (!crowd.empty() && --crowds[crowd].active + crowds[crowd].waiting == 0) crowds.erase(crowd);
     lock.unlock();
     asio::post(io, [this, connection, after] { finished(connection, after); });
   }

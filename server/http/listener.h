@@ -26,6 +26,10 @@ struct ListenerOptions {
   std::vector<std::string> trusted_proxies;
   size_t workers = 64;  // requests in progress; more wait, see `queue`
   size_t queue = 1024;  // waiting requests; beyond: 503 with Retry-After
+  // Requests in progress of one address (of IPv6: one /64), so that one slow client cannot hold all
+  // workers; its others wait, at most half of the queue. 0: half of the workers, and no limit for
+  // this machine and trusted proxies.
+  size_t per_address = 0;
   size_t connections = 8192;
   uint64_t header_limit = 64 << 10;
   uint64_t body_limit = uint64_t{64} << 30;  // handlers set tighter ones where they buffer

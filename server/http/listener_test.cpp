@@ -468,6 +468,21 @@ TEST_F(ListenerTest, AFullQueueSaysRetryLater) {
   EXPECT_EQ(refused, 4);
 }
 
+TEST_F(ListenerTest, OneAddressCannotHoldAllWorkers) {
+  ListenerOptions options;
+  options.workers = 2;
+  options.per_address = 1;
+  start(options);
+  Client slow(port()), other(port(), false, 0, "127.0.0.2");
+  slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+  Client waits(port());
+  waits.send(get("/"));
+  EXPECT_EQ(other.ask(get("/")).status, 200);
+  slow.send("cde");
+  EXPECT_EQ(slow.answer().body, "abcde");
+  EXPECT_EQ(waits.answer().status, 200);
+}
+
 TEST_F(ListenerTest, ConnectionLimit) {
   ListenerOptions options;
   options.connections = 2;

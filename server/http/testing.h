@@ -47,12 +47,18 @@ struct Answer {
 
 class Client {
  public:
-  explicit Client(uint16_t port, bool tls = false, int receive_buffer = 0)
+  explicit Client(uint16_t port, bool tls = false, int receive_buffer = 0,
+                  const char* from = nullptr)
       : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (receive_buffer)
       setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     sockaddr_in address{};
     address.sin_family = AF_INET;
+    if (from) {
+      inet_pton(AF_INET, from, &address.sin_addr);
+      if (bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+        throw std::runtime_error("cannot be at that address");
+    }
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
