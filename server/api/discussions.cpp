@@ -37,6 +37,7 @@ Repo require_participant(Call& call) {
   if (!may_open_pull_request(call.caller, repo.access,
                              call.services.repos.access_granted(repo, call.caller)))
     throw HttpError(403, "", "This token may not write to " + repo.full_name());
+  call.services.blobs.check_space();
   return repo;
 }
 

@@ -127,6 +127,7 @@ Response ask_access(Call& call) {
   int64_t user = require_user(call).id;
   if (repo.access.gated.empty())
     throw HttpError(400, "", repo.full_name() + " is not gated: everybody who sees it has access");
+  call.services.blobs.check_space();
   std::string fields = request_fields(call);
   std::string status = call.services.database.write([&](Transaction& t) {
     t.run(

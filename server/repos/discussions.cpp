@@ -8,6 +8,7 @@ namespace pretrained::server {
 namespace {
 
 constexpr size_t kMaxTitle = 250, kMaxText = 64 << 10;
+constexpr int64_t kMaxEvents = 10'000, kMaxEventBytes = 16 << 20;  // of one discussion
 
 constexpr const char* kColumns =
     "num, title, author, status, is_pull_request, base, merge_commit, created_at";
@@ -91,8 +92,23 @@ void insert(Transaction& t, const Repo& repo, const Discussion& d, const std::st
 
 }  // namespace
 
+namespace {
+
+// Details show all events at once.
+void check_room(Transaction& t, const Repo& repo, int64_t num) {
+  auto row = t.one(
+      "SELECT count(*), coalesce(sum(length(data)), 0) FROM discussion_events"
+      " WHERE repo = ? AND num = ?",
+      repo.access.id, num);
+  if (row->integer(0) >= kMaxEvents || row->integer(1) >= kMaxEventBytes)
+    throw ArgumentError("discussion " + std::to_string(num) + " is full: open another one");
+}
+
+}  // namespace
+
 DiscussionEvent add_event(Transaction& t, const Repo& repo, int64_t num, const std::string& type,
                           const std::string& author, const Json& data) {
+  check_room(t, repo, num);
   DiscussionEvent event{random_hex(24), type, author, data, now_ms()};
   t.run(
       "INSERT INTO discussion_events (id, repo, num, ordinal, type, author, data, created_at)"
@@ -238,6 +254,7 @@ DiscussionEvent rewrite(Database& database, const Repo& repo, const Discussion& 
     if (hidden && *hidden == Json(true)) throw ConflictError("comment " + id + ": is hidden");
     const Json* edits = event.data.find("numEdits");
     const int64_t* count = edits ? edits->get_if<int64_t>() : nullptr;
+    if (!hide) check_room(t, repo, discussion.num);
     event.data = comment_data(text, event.author, (count ? *count : 0) + (hide ? 0 : 1), hide);
     t.run("UPDATE discussion_events SET data = ? WHERE id = ?", event.data.dump(0), id);
     announce_comment(t, repo, discussion, event, hide ? "delete" : "update");

@@ -202,6 +202,8 @@ BlobStore::~BlobStore() {
   fs::remove(folder_ / "leases" / lease_->process, ignored);
 }
 
+void BlobStore::check_space() { check_reserve(folder_, 0, reserve_); }
+
 StagedBlob BlobStore::stage(uint64_t expected) {
   fs::path tmp = folder_ / "tmp" / lease_->process;
   check_reserve(tmp, expected, reserve_);

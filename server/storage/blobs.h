@@ -54,6 +54,7 @@ class BlobStore {
   BlobStore(const std::filesystem::path& folder, uint64_t reserve);
   ~BlobStore();
 
+  void check_space();  // throws DiskFull below the reserve: for rows that strangers may add
   // Throws DiskFull when `expected` more bytes would go below the reserve.
   StagedBlob stage(uint64_t expected = 0);
   // An empty private folder under tmp, removed when the process no longer lives (or by the caller).
