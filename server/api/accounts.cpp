@@ -86,7 +86,8 @@ Response start_device_login(Call& call) {
     return oauth_response(Json::Object{{"error", "invalid_client"},
                                        {"error_description", "client_id: 1 to 200 bytes"}},
                           400);
-  auto code = call.services.accounts.start_device_login(client);
+  call.services.blobs.check_space();
+  auto code = call.services.accounts.start_device_login(client, call.caller.address);
   std::string page = call.request.base_url + "/oauth/approve";
   return oauth_response(Json::Object{
       {"device_code", code.device_code},
@@ -146,7 +147,8 @@ Response html_page(const std::string& title, const std::string& main, int status
   response.status = status;
   response.headers.set("Content-Type", "text/html; charset=utf-8");
   response.headers.set("Cache-Control", "no-store");
-  response.headers.set("Referrer-Policy", "no-referrer");
+  // Not "no-referrer": browsers then say "Origin: null" when the form is sent.
+  response.headers.set("Referrer-Policy", "same-origin");
   response.headers.set("X-Frame-Options", "DENY");
   response.headers.set("Content-Security-Policy",
                        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
@@ -216,7 +218,7 @@ std::optional<Account> who_approves(Call& call, const Fields& fields) {
   }
   std::string name = field(fields, "name"), password = field(fields, "password");
   if (name.empty() || password.empty()) return std::nullopt;
-  return accounts.check_password(name, password);
+  return accounts.check_password(name, password, call.caller.address);
 }
 
 Response show_approval(Call& call) {

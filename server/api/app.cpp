@@ -1,5 +1,6 @@
 #include "server/api/app.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "pretrained/base/error.h"
@@ -111,6 +112,15 @@ std::string lower(std::string_view text) {
   throw HttpError(401, "", "Invalid credentials in Authorization header", headers);
 }
 
+// Sent by a page of another site: a browser adds remembered Basic credentials, and reaches hubs on
+// its own machine, whatever page it shows.
+bool from_another_site(const Request& request) {
+  std::string_view site = request.headers.get("Sec-Fetch-Site");
+  std::string_view origin = request.headers.get("Origin");
+  return site == "cross-site" || site == "same-site" ||
+         (!origin.empty() && origin != request.base_url);
+}
+
 Credentials read_credentials(const Request& request) {
   std::string_view header = request.headers.get("Authorization");
   if (header.empty()) return {};
@@ -120,11 +130,7 @@ Credentials read_credentials(const Request& request) {
   while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
   if (scheme == "bearer") return {scheme, std::string(value)};
   if (scheme != "basic") throw_bad_credentials(scheme);
-  // A browser sends remembered Basic credentials by itself, also for pages of other sites.
-  std::string_view site = request.headers.get("Sec-Fetch-Site");
-  std::string_view origin = request.headers.get("Origin");
-  if (site == "cross-site" || site == "same-site" ||
-      (!origin.empty() && origin != request.base_url))
+  if (from_another_site(request))
     throw HttpError(403, "", "Basic credentials from pages of other sites are refused");
   auto decoded = decode_base64(value);
   size_t colon = decoded ? decoded->find(':') : std::string::npos;
@@ -174,6 +180,8 @@ struct App::State {
     caller.address = request.remote_address;
     caller.request_id = request.request_id;
     caller.anonymous_role = services.options.anonymous;
+    if (caller.anonymous() && from_another_site(request))
+      caller.anonymous_role = std::min(caller.anonymous_role, Role::read);
     return caller;
   }
 

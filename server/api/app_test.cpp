@@ -317,6 +317,8 @@ TEST_F(AppTest, DeviceLogin) {
   Answer page = send("GET", "/oauth/approve?user_code=%22%3E%3Cscript%3E");
   EXPECT_THAT(page.text, testing::Not(HasSubstr("<script>")));
   EXPECT_THAT(page.header("Content-Security-Policy"), HasSubstr("frame-ancestors 'none'"));
+  // With "no-referrer" browsers would send the form with "Origin: null".
+  EXPECT_EQ(page.header("Referrer-Policy"), "same-origin");
   size_t at = page.text.find("name=\"form\" value=\"") + 19;
   std::string form = page.text.substr(at, page.text.find('"', at) - at);
   auto post = [&](const std::string& more, const Headers& headers = {}) {
@@ -332,6 +334,19 @@ TEST_F(AppTest, DeviceLogin) {
   EXPECT_EQ(post("&token=" + ann_ + "&form=" + form, foreign), 403);
   EXPECT_EQ(post("&token=" + ann_ + "&form=" + form), 200);
   EXPECT_EQ(post("&token=" + ann_ + "&form=" + form), 404);  // once
+  int guesses = 0;
+  while (guesses < 40 && post("&name=ann&password=wrong&form=" + form) == 403) ++guesses;
+  EXPECT_LT(guesses, 40) << "passwords can be guessed without end";
+}
+
+TEST_F(AppTest, JsonThatWouldFillTheMemory) {
+  std::string many = R"({"content": "", "x": [)";
+  for (int i = 0; i < 1'000'000; ++i) many += "0,";
+  many += "0]}";
+  EXPECT_EQ(send("POST", "/api/validate-yaml", "", many).status, 413);
+  std::string commas(1'000'000, ',');
+  EXPECT_EQ(send("POST", "/api/validate-yaml", "", R"({"content": "\")" + commas + "\"}").status,
+            200);
 }
 
 TEST_F(AppTest, OddsAndEnds) {
@@ -346,6 +361,30 @@ TEST_F(AppTest, OddsAndEnds) {
   EXPECT_EQ(send("GET", "/healthz").text, "ok\n");
   EXPECT_EQ(send("GET", "/metrics").status, 403);
   EXPECT_EQ(send("GET", "/metrics", bob_).status, 403);
+}
+
+class OpenTest : public AppTest {
+ protected:
+  OpenTest()
+      : AppTest([] {
+          AppOptions options;
+          options.anonymous = Role::write;
+          return options;
+        }()) {}
+};
+
+TEST_F(OpenTest, PagesOfOtherSitesWriteNothingAsNobody) {
+  make("m");
+  auto branch = [&](const std::string& name, const std::string& header, const std::string& value,
+                    const std::string& token = "") {
+    Headers headers;
+    headers.set(header, value);
+    return send("POST", "/api/models/ann/m/branch/" + name, token, "{}", headers).status;
+  };
+  EXPECT_EQ(branch("a", "Origin", "http://hub"), 200);
+  EXPECT_EQ(branch("b", "Origin", "http://evil"), 401);
+  EXPECT_EQ(branch("b", "Sec-Fetch-Site", "cross-site"), 401);
+  EXPECT_EQ(branch("b", "Origin", "http://evil", ann_), 200);
 }
 
 class LimitedTest : public AppTest {

@@ -122,6 +122,7 @@ std::vector<FileChange> first_files(const Json& body) {
 }
 
 Response create(Call& call) {
+  require_user(call);  // before it costs anything
   Json body = read_json(call, kBodyLimit);
   std::string type = type_field(body);
   Name name = name_fields(body);
@@ -223,10 +224,11 @@ Response duplicate(Call& call) {
   const std::string& type = from.access.type;
   Name name = split_name(string_field(body, "repository"), "repository");
   Account owner = require_namespace(call, name.owner, type);
+  // A copy has no gate of its own, so it is not public by accident.
+  bool closed = from.access.is_private || !from.access.gated.empty();
   try {
-    Repo to =
-        call.services.repos.create(call.caller, type, owner, name.name,
-                                   private_field(body).value_or(from.access.is_private), from.sdk);
+    Repo to = call.services.repos.create(call.caller, type, owner, name.name,
+                                         private_field(body).value_or(closed), from.sdk);
     try {
       copy_files(call, from, to);
     } catch (...) {
