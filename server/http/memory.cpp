@@ -13,6 +13,7 @@ MemoryShare::~MemoryShare() {
   if (taken_ == 0) return;
   std::lock_guard lock(budget_.mutex_);
   budget_.taken_ -= taken_;
+  if (budget_.favoured_ == this) budget_.favoured_ = nullptr;
   budget_.freed_.notify_all();
 }
 
@@ -23,13 +24,16 @@ void MemoryShare::take(uint64_t bytes) {
   if (taken_ + more > budget_.bytes_)
     throw HttpError(413, "", "the request needs more memory than this hub gives to all of them");
   std::unique_lock lock(budget_.mutex_);
-  bool got = budget_.freed_.wait_for(lock, budget_.patience_,
-                                     [&] { return budget_.taken_ + more <= budget_.bytes_; });
+  bool got = budget_.freed_.wait_for(lock, budget_.patience_, [&] {
+    return budget_.taken_ + more <= budget_.bytes_ || !budget_.favoured_ ||
+           budget_.favoured_ == this;
+  });
   if (!got) {
     Headers headers;
     headers.set("Retry-After", "5");
     throw HttpError(503, "", "too many large requests at once", headers);
   }
+  if (budget_.taken_ + more > budget_.bytes_) budget_.favoured_ = this;
   budget_.taken_ += more;
   taken_ += more;
 }

@@ -1,7 +1,9 @@
 #pragma once
 // What all requests together may hold in memory for bodies that are not streamed: JSON, shards, the
 // files of a commit. Charged as the bytes come, so that many large ones at once wait for each other
-// instead of exhausting the machine, and who only announces a large one holds nothing.
+// instead of exhausting the machine, and who only announces a large one holds nothing. One of those
+// that wait goes on beyond the budget, or all would wait for each other: together they hold at most
+// twice of it.
 
 #include <chrono>
 #include <condition_variable>
@@ -10,10 +12,12 @@
 
 namespace pretrained::server {
 
+class MemoryShare;
+
 class MemoryBudget {
  public:
   explicit MemoryBudget(uint64_t bytes,
-                        std::chrono::milliseconds patience = std::chrono::seconds(20))
+                        std::chrono::milliseconds patience = std::chrono::seconds(30))
       : bytes_(bytes), patience_(patience) {}
   static MemoryBudget& of_process();  // 768 MiB
 
@@ -24,6 +28,7 @@ class MemoryBudget {
   std::mutex mutex_;
   std::condition_variable freed_;
   uint64_t taken_ = 0;
+  const MemoryShare* favoured_ = nullptr;  // the one that may go beyond
 };
 
 // What one request has taken; given back at its end.

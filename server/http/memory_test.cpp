@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
+#include <vector>
 
 #include "server/http/http.h"
 
@@ -26,8 +28,10 @@ TEST(Memory, WhatIsTakenComesBackAtTheEnd) {
   {
     MemoryShare first(budget);
     EXPECT_EQ(status_of(first, MemoryShare::kFree + (1 << 20)), 200);
-    MemoryShare second(budget);
-    EXPECT_EQ(status_of(second, MemoryShare::kFree + 1), 503);
+    MemoryShare second(budget), third(budget);
+    EXPECT_EQ(status_of(second, MemoryShare::kFree + 1), 200) << "one may go on";
+    EXPECT_EQ(status_of(third, MemoryShare::kFree + 1), 503);
+    EXPECT_EQ(status_of(second, 1000), 200);
     EXPECT_EQ(status_of(small, MemoryShare::kFree), 200) << "small ones never wait";
   }
   MemoryShare third(budget);
@@ -38,7 +42,9 @@ TEST(Memory, WhatIsTakenComesBackAtTheEnd) {
 TEST(Memory, OthersAreWaitedFor) {
   MemoryBudget budget(1 << 20, std::chrono::seconds(20));
   auto first = std::make_unique<MemoryShare>(budget);
+  MemoryShare favoured(budget);
   first->take(MemoryShare::kFree + (1 << 20));
+  favoured.take(MemoryShare::kFree + 1000);
   std::thread later([&] {
     std::this_thread::sleep_for(milliseconds(50));
     first.reset();
@@ -46,6 +52,24 @@ TEST(Memory, OthersAreWaitedFor) {
   MemoryShare second(budget);
   EXPECT_EQ(status_of(second, MemoryShare::kFree + 1000), 200);
   later.join();
+}
+
+TEST(Memory, ManyThatGrowTogetherAllGetThere) {
+  MemoryBudget budget(1 << 20, std::chrono::seconds(20));
+  std::vector<std::thread> requests;
+  std::atomic<int> done = 0;
+  for (int i = 0; i < 10; ++i)
+    requests.emplace_back([&] {
+      MemoryShare share(budget);
+      share.take(MemoryShare::kFree);
+      for (int step = 0; step < 100; ++step) {
+        if (status_of(share, 3000) != 200) return;
+        std::this_thread::yield();
+      }
+      ++done;
+    });
+  for (auto& request : requests) request.join();
+  EXPECT_EQ(done, 10);
 }
 
 TEST(Memory, BodiesReadWholeAreCharged) {
