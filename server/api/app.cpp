@@ -77,7 +77,7 @@ Response answer_of_exception(const Request& request, Counters& counters) {
   }
 }
 
-// LFS clients show "message" and nothing else.
+// What error_response() made, for LFS clients: they show "message" and nothing else.
 void speak_lfs(const Request& request, Response& response) {
   constexpr const char* kType = "application/vnd.git-lfs+json";
   auto* body = std::get_if<std::string>(&response.body);
@@ -265,8 +265,8 @@ Response App::handle(Request& request) {
     response = state_->answer(request, always);
   } catch (...) {
     response = answer_of_exception(request, counters);
+    speak_lfs(request, response);
   }
-  if (response.status >= 400) speak_lfs(request, response);
   for (const auto& [name, value] : always) response.headers.set(name, value);
   ++counters.answers[size_t(response.status / 100) % counters.answers.size()];
   return response;

@@ -178,7 +178,7 @@ TEST_F(AppTest, CreateMoveDelete) {
             "http://hub/ann/new.git/info/lfs/objects/batch");
   send("PUT", "/api/models/ann/new/settings", ann_, R"({"private": true})");
   EXPECT_EQ(send("GET", "/api/models/ann/net").status, 404);  // no redirect for strangers
-  EXPECT_EQ(send("POST", "/ann/net.git/info/lfs/objects/batch", bob_).status, 401);
+  EXPECT_EQ(send("POST", "/ann/net.git/info/lfs/objects/batch", bob_).status, 404);
   EXPECT_EQ(send("DELETE", "/api/repos/delete", ann_, R"({"name": "new"})").status, 200);
   EXPECT_EQ(send("GET", "/api/models/ann/new", ann_).status, 404);
 }

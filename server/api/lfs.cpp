@@ -4,6 +4,7 @@
 
 #include "server/api/changes.h"
 #include "server/api/commit_reader.h"
+#include "server/api/locks.h"
 #include "server/api/serve.h"
 #include "server/api/xet.h"
 
@@ -256,23 +257,6 @@ Response verify(Call& call) {
   return lfs_response(Json::Object{});
 }
 
-// ---- locks: there are none ----------------------------------------------------------------------
-
-Response verify_locks(Call& call) {
-  lfs_repo(call, [&] { return require_repo(call, Role::write); });
-  return lfs_response(Json::Object{{"ours", Json::Array{}}, {"theirs", Json::Array{}}});
-}
-
-Response list_locks(Call& call) {
-  lfs_repo(call, [&] { return require_repo(call, Role::read); });
-  return lfs_response(Json::Object{{"locks", Json::Array{}}});
-}
-
-Response create_lock(Call& call) {
-  lfs_repo(call, [&] { return require_repo(call, Role::write); });
-  return lfs_response(Json::Object{{"message", "This hub does not lock files"}}, 501);
-}
-
 // ---- the files of a repository ------------------------------------------------------------------
 
 // Paths on main by SHA-256.
@@ -419,9 +403,7 @@ std::vector<Route<ApiHandler>> lfs_routes() {
     for (std::string name : {"{name}.git", "{name}"}) {
       std::string lfs = prefix + name + "/info/lfs";
       routes.push_back({"POST", lfs + "/objects/batch", batch});
-      routes.push_back({"POST", lfs + "/locks/verify", verify_locks});
-      routes.push_back({"GET", lfs + "/locks", list_locks});
-      routes.push_back({"POST", lfs + "/locks", create_lock});
+      for (auto& route : lock_routes(lfs)) routes.push_back(std::move(route));
     }
   const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
   routes.push_back({"GET", repo + "/lfs-files", list_files});

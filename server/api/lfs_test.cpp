@@ -192,7 +192,7 @@ TEST_F(LfsTest, Locks) {
   EXPECT_EQ(answer.body, R"({"ours": [], "theirs": []})");
   EXPECT_EQ(post("/alice/m.git/info/lfs/locks/verify", "{}").status, 401);
   EXPECT_EQ(get("/alice/m.git/info/lfs/locks").status, 200);
-  EXPECT_EQ(post("/alice/m.git/info/lfs/locks", R"({"path":"a"})", alice_token).status, 501);
+  EXPECT_EQ(post("/alice/m.git/info/lfs/locks", R"({"path":"a"})", alice_token).status, 201);
 }
 
 TEST_F(LfsTest, ListAndDeleteFiles) {

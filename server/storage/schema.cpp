@@ -235,6 +235,16 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (status, next_at);
 
 CREATE VIRTUAL TABLE repo_search USING fts5 (name, tags, tokenize = 'trigram');  -- rowid = repos.id
+)sql",
+                                                R"sql(
+CREATE TABLE lfs_locks (
+  id INTEGER PRIMARY KEY,
+  repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
+  user INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+  path TEXT NOT NULL,
+  locked_at INTEGER NOT NULL,
+  UNIQUE (repo, path)) STRICT;
+CREATE INDEX lfs_locks_by_user ON lfs_locks (user);
 )sql"};
   return list;
 }

@@ -152,6 +152,27 @@ print(json.dumps([len(pathlib.Path(path).read_bytes()), api.list_repo_files("{se
         for method, path in (("GET", "/info/refs?service=git-upload-pack"), ("POST", "/info/lfs/objects/batch")):
             self.assertEqual(self.hub.call(method, f"/{self.name}.git{path}", self.bob, b"{}" if method == "POST" else None)[0], 404)
 
+    def test_locks(self):
+        self.hub.cli("org", "create", f"team{Git.count}", "--admin", "alice")
+        self.hub.cli("org", "member", f"team{Git.count}", "bob", "--role", "write")
+        name = f"team{Git.count}/locked"
+        self.create(name, self.alice, organization=f"team{Git.count}")
+        mine, his = self.clone(self.alice, name), self.clone(self.bob, name)
+        self.commit(mine, {"a.bin": BIG})
+        self.git("push", cwd=mine)
+        self.git("pull", cwd=his)
+        self.git("lfs", "lock", "a.bin", cwd=mine)
+        self.assertRegex(self.git("lfs", "locks", cwd=his).stdout, r"a\.bin\s+alice\s+ID:\d+")
+        self.assertIn("lready locked", self.git("lfs", "lock", "a.bin", cwd=his, expect=2).stderr)
+        self.commit(his, {"a.bin": BIG[::-1]})
+        # git-lfs refuses where lfs.<url>.locksverify is set, and warns otherwise.
+        self.assertIn("* a.bin - alice", self.git("push", cwd=his).stdout)
+        self.git("lfs", "unlock", "a.bin", cwd=his, expect=2)
+        self.git("lfs", "unlock", "a.bin", cwd=mine)
+        self.assertEqual(self.git("lfs", "locks", cwd=mine).stdout, "")
+        self.git("lfs", "lock", "a.bin", cwd=mine)
+        self.git("lfs", "unlock", "--force", "a.bin", cwd=his)
+
     def test_lfs_errors_have_a_message(self):
         status, headers, body = self.hub.call("POST", f"/{self.name}.git/info/lfs/objects/batch", self.alice, {"operation": "x"},
                                               {"Accept": "application/vnd.git-lfs+json"})
