@@ -157,6 +157,9 @@ class Permissions(unittest.TestCase):
                 for name in ("private", "absent0"):
                     body = {"name": name, "organization": "acme"} if "delete" in path else {"operation": "download", "objects": []} if "batch" in path else None
                     status, headers, content = self.call(method, path % name if "%s" in path else path, token, body, LFS if "batch" in path else {})
+                    content = json.loads(content) if isinstance(content, bytes) and content[:1] == b"{" else content
+                    if isinstance(content, dict):
+                        content.pop("request_id", None)  # each answer has its own
                     text = json.dumps(content) if not isinstance(content, bytes) else content.decode()
                     answers.append((status, headers.get("X-Error-Code"), headers.get("WWW-Authenticate"), text.replace(name, "NAME")))
                 self.assertEqual(answers[0], answers[1], (caller, path))
