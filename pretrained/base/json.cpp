@@ -262,6 +262,7 @@ bool Json::operator==(const Json& other) const {
 }
 
 std::string python_repr(double value) {
+  if (!std::isfinite(value)) return std::isnan(value) ? "nan" : value < 0 ? "-inf" : "inf";
   char buffer[64];
   auto end =
       std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;

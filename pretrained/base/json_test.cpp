@@ -9,6 +9,7 @@ namespace {
 
 using pretrained::FormatError;
 using pretrained::Json;
+using pretrained::python_repr;
 
 Json parse(const std::string& text) { return Json::parse(text, "x.json"); }
 
@@ -65,6 +66,13 @@ TEST(Json, RefusesHostileInput) {
                      "nul", "\"\\ud800\"", "[NaNN]", "[01]"})
     EXPECT_NE(error_of(text), "no error") << text;
   EXPECT_NE(error_of("[" + std::string(5000, '9') + "]"), "no error");
+}
+
+TEST(PythonRepr, NumbersThatAreNone) {
+  double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(python_repr(infinity), "inf");
+  EXPECT_EQ(python_repr(-infinity), "-inf");
+  EXPECT_EQ(python_repr(std::nan("")), "nan");
 }
 
 }  // namespace
