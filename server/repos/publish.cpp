@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <set>
 
+#include "pretrained/xet/hash.h"
 #include "server/repos/discussions.h"
 #include "server/repos/repos.h"
 #include "server/repos/rows.h"
@@ -17,22 +18,17 @@ namespace {
 constexpr const char* kMain = "refs/heads/main";
 constexpr size_t kMaxNotedCommits = 100;
 
-Bytes raw_hash(const std::string& hex) {
-  auto digit = [](char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; };
-  Bytes raw;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2)
-    raw.data += char(digit(hex[i]) << 4 | digit(hex[i + 1]));
-  return raw;
-}
-
 int64_t bytes_of_new_objects(Transaction& t, int64_t repo,
                              const std::vector<std::string>& objects) {
   int64_t bytes = 0;
   for (const auto& sha256 : std::set<std::string>(objects.begin(), objects.end())) {
+    auto hash = xet::Hash::parse_plain(sha256);
+    if (!hash) continue;  // commit_objects() says that there is no such object
+    std::string raw(hash->bytes.begin(), hash->bytes.end());
     auto row = t.one(
         "SELECT o.size FROM repo_objects ro JOIN objects o ON o.sha256 = ro.sha256"
         " WHERE ro.repo = ? AND ro.sha256 = ? AND ro.committed = 0",
-        repo, raw_hash(sha256));
+        repo, Bytes{raw});
     if (row) bytes += row->integer(0);
   }
   return bytes;
