@@ -22,7 +22,7 @@ struct AppOptions {
   Role anonymous = Role::read;  // what nobody may do: none, read, write
   int64_t rate_limit = 5000;    // requests per window and caller; 0: no limit
   int64_t rate_window_seconds = 300;
-  uint64_t commit_body_limit = uint64_t{1} << 30;
+  uint64_t commit_body_limit = uint64_t{3} << 30;
   int64_t commit_operations_limit = 25'000;
   uint64_t lfs_part_bytes = 0;  // > 0: LFS offers multipart with parts of this size
   int64_t xet_token_seconds = 3600;

@@ -7,19 +7,31 @@
 #include "server/http/http.h"
 
 namespace pretrained::server {
+namespace {
 
-std::optional<std::string> decode_strict_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
-  auto bytes = decode_base64(text);
-  if (!bytes || bytes->size() != text.size() / 4 * 3 - padding) return std::nullopt;
-  // Whoever encodes the last bytes again gets the same text, or bits were hidden behind them.
-  size_t tail = bytes->size() % 3;
-  if (tail != 0 && encode_base64(std::string_view(*bytes).substr(bytes->size() - tail)) !=
-                       text.substr(text.size() - 4))
-    return std::nullopt;
-  return bytes;
+constexpr size_t kMaxLine = 1 << 20;
+
+// Whether the last quote of a line so far begins the value of a "content". A quote before the name
+// that is escaped is not where the name begins.
+bool begins_content(std::string_view line) {
+  auto trim = [&] { line = line.substr(0, line.find_last_not_of(" \t\r") + 1); };
+  line.remove_suffix(1);
+  trim();
+  if (!line.ends_with(':')) return false;
+  line.remove_suffix(1);
+  trim();
+  constexpr std::string_view name = "\"content\"";
+  if (!line.ends_with(name)) return false;
+  line.remove_suffix(name.size());
+  return !line.ends_with('\\');
 }
+
+std::string too_large(const std::string& name, const CommitLimits& limits) {
+  return name + " is larger than " + std::to_string(limits.contents.file >> 20) +
+         " MiB and must be an LFS file";
+}
+
+}  // namespace
 
 bool is_hex(std::string_view text, size_t digits) {
   return text.size() == digits && std::all_of(text.begin(), text.end(), [](char c) {
@@ -27,39 +39,77 @@ bool is_hex(std::string_view text, size_t digits) {
          });
 }
 
-CommitReader::CommitReader(std::function<size_t(char*, size_t)> read, CommitLimits limits)
-    : read_(std::move(read)), limits_(limits) {}
+CommitReader::CommitReader(std::function<size_t(char*, size_t)> read,
+                           std::function<StagedBlob()> stage, CommitLimits limits)
+    : read_(std::move(read)), limits_(limits), contents_(std::move(stage), limits.contents) {}
 
 void CommitReader::fail(int status, const std::string& what) const {
   throw HttpError(status, "", "commit, line " + std::to_string(lines_) + ": " + what);
 }
 
+// Whether there is a byte at start_.
+bool CommitReader::more() {
+  if (start_ < buffer_.size()) return true;
+  buffer_.resize(64 << 10);
+  start_ = 0;
+  buffer_.resize(read_(buffer_.data(), buffer_.size()));
+  bytes_ += buffer_.size();
+  if (bytes_ > limits_.body_bytes)
+    fail(413, "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
+  return !buffer_.empty();
+}
+
+// The next line, with "" in the place of its content.
 std::optional<std::string> CommitReader::line() {
-  // A file in base64, its path, and room for the rest of the object.
-  const uint64_t limit = limits_.file_bytes / 3 * 4 + (64 << 10);
   ++lines_;
-  size_t searched = start_;
-  while (true) {
-    size_t end = buffer_.find('\n', searched);
-    if (end != buffer_.npos || (ended_ && start_ < buffer_.size())) {
-      std::string result = buffer_.substr(start_, end == buffer_.npos ? end : end - start_);
-      start_ = end == buffer_.npos ? buffer_.size() : end + 1;
-      return result;
-    }
-    if (ended_) return std::nullopt;
-    buffer_.erase(0, start_);
-    start_ = 0;
-    searched = buffer_.size();
-    if (searched > limit)
-      fail(413, "longer than " + std::to_string(limit) + " bytes; files over " +
-                    std::to_string(limits_.file_bytes >> 20) + " MiB must be LFS files");
-    char piece[64 << 10];
-    size_t got = read_(piece, sizeof piece);
-    buffer_.append(piece, got);
-    ended_ = got == 0;
-    bytes_ += got;
-    if (bytes_ > limits_.body_bytes)
-      fail(413, "the body is larger than " + std::to_string(limits_.body_bytes) + " bytes");
+  content_.reset();
+  if (!more()) return std::nullopt;
+  std::string text;
+  while (more()) {
+    char c = buffer_[start_++];
+    if (c == '\n') break;
+    text += c;
+    if (text.size() > kMaxLine)
+      fail(413, "longer than " + std::to_string(kMaxLine) + " bytes without its content");
+    if (c == '"' && begins_content(text)) read_content();
+  }
+  return text;
+}
+
+// Up to the quote or the newline that ends it.
+void CommitReader::read_content() {
+  if (content_) fail(400, "'content' is there twice");
+  const uint64_t limit = bytes_ + limits_.contents.file / 3 * 4 + (128 << 10);
+  while (more()) {
+    std::string_view rest = std::string_view(buffer_).substr(start_);
+    auto end = std::find_if(rest.begin(), rest.end(),
+                            [](char c) { return c == '"' || c == '\\' || c == '\n'; });
+    contents_.write({rest.begin(), end});
+    start_ += size_t(end - rest.begin());
+    if (end != rest.end() && *end != '\\') break;
+    if (end != rest.end()) read_escape();
+    if (bytes_ > limit) fail(413, too_large("the file", limits_));
+  }
+  content_ = contents_.end();
+  if (content_->size <= limits_.contents.file) content_bytes_ += content_->size;
+  if (content_bytes_ > limits_.content_bytes)
+    fail(413, "the files of one commit are larger than " +
+                  std::to_string(limits_.content_bytes >> 20) + " MiB; use several commits");
+}
+
+// "\/" and "\u002B" are how some write "/" and "+".
+void CommitReader::read_escape() {
+  std::string text = "\"";
+  auto take = [&](size_t size) {
+    while (text.size() < size && more()) text += buffer_[start_++];
+  };
+  take(3);
+  if (text.back() == 'u') take(7);
+  try {
+    Json json = parse_json(text + "\"", "escape", 1);
+    contents_.write(*json.get_if<std::string>());
+  } catch (const FormatError&) {
+    contents_.write("\\");  // no base64
   }
 }
 
@@ -124,16 +174,13 @@ CommitOperation CommitReader::operation(Record& record) {
     const Json* encoding = record.value.find("encoding");
     if (encoding && text(record.value, "encoding") != "base64")
       fail(400, "'encoding' must be \"base64\"");
-    auto content = decode_strict_base64(text(record.value, "content"));
-    if (!content) fail(400, "'content' of " + printable(result.path) + " is not base64");
-    if (content->size() > limits_.file_bytes)
-      fail(413, printable(result.path) + " is larger than " +
-                    std::to_string(limits_.file_bytes >> 20) + " MiB and must be an LFS file");
-    content_ += content->size();
-    if (content_ > limits_.content_bytes)
-      fail(413, "the files of one commit are larger than " +
-                    std::to_string(limits_.content_bytes >> 20) + " MiB; use several commits");
-    result.content = std::move(*content);
+    if (!text(record.value, "content").empty() || !content_)
+      fail(400, "'content' must be written as such, without escapes in the name");
+    if (!content_->is_base64)
+      fail(400, "'content' of " + printable(result.path) + " is not base64");
+    if (content_->size > limits_.contents.file)
+      fail(413, too_large(printable(result.path), limits_));
+    result.content = std::move(*content_);
   } else if (record.key == "lfsFile") {
     result.kind = Kind::lfs_file;
     const Json* algorithm = record.value.find("algo");

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <random>
+
 #include "server/api/common.h"
 #include "server/http/http.h"
 
@@ -12,7 +15,7 @@ CommitReader reader(const std::string& text, CommitLimits limits = {}, size_t st
   auto body = std::make_shared<StringBody>(text);
   return CommitReader(
       [body, step](char* data, size_t size) { return body->read(data, std::min(size, step)); },
-      limits);
+      [] { return StagedBlob(std::filesystem::temp_directory_path() / random_hex(32)); }, limits);
 }
 
 int status_of(const std::string& text, CommitLimits limits = {}) {
@@ -48,7 +51,7 @@ TEST(CommitReader, EveryKindOfOperationInOrder) {
   EXPECT_FALSE(header.parent);
   auto file = r.next();
   EXPECT_EQ(file->path, "a/b.txt");
-  EXPECT_EQ(file->content, "hi");
+  EXPECT_EQ(file->content.text, "hi");
   EXPECT_EQ(r.next()->size, 12u);
   EXPECT_FALSE(r.next()->size);
   EXPECT_EQ(r.next()->kind, CommitOperation::Kind::delete_file);
@@ -89,7 +92,7 @@ TEST(CommitReader, RefusesWhatIsMalformed) {
 
 TEST(CommitReader, LimitsAreLimits) {
   CommitLimits limits;
-  limits.file_bytes = 3000;
+  limits.contents.file = 3000;
   limits.content_bytes = 5000;
   limits.operations = 3;
   auto file = [](size_t size) {
@@ -107,13 +110,73 @@ TEST(CommitReader, LimitsAreLimits) {
 
 TEST(CommitReader, ALineWithoutEndIsNotKept) {
   uint64_t given = 0;
-  CommitReader r([&](char* data, size_t size) {
-    std::fill(data, data + size, 'a');
-    given += size;
-    return size;
-  });
-  EXPECT_THROW(r.header(), HttpError);
-  EXPECT_LT(given, uint64_t{16} << 20);
+  std::string start = R"({"key":"header","value":{"content":")";
+  for (size_t skip : {size_t{0}, start.size()}) {
+    CommitReader r(
+        [&](char* data, size_t size) {
+          std::fill(data, data + size, 'a');
+          start.copy(data, given == 0 ? skip : 0);
+          given += size;
+          return size;
+        },
+        [] { return StagedBlob(std::filesystem::temp_directory_path() / random_hex(32)); });
+    EXPECT_THROW(r.header(), HttpError);
+    EXPECT_LT(std::exchange(given, 0), uint64_t{16} << 20);
+  }
+}
+
+// Small ones in memory, others in a file, the same bytes however they arrive and are written.
+TEST(CommitReader, ContentsAreKeptWhereTheyFit) {
+  CommitLimits limits;
+  limits.contents = {1 << 20, 1000, 2500};
+  std::string text = kHeader;
+  std::vector<std::string> files;
+  std::mt19937 random(1);
+  for (size_t size : {0, 1, 1000, 1001, 1000, 999, 300'000, 98'304, 2, 1 << 20}) {
+    files.emplace_back(size, '\0');
+    for (char& c : files.back()) c = char(random());
+    std::string encoded;
+    for (char c : encode_base64(files.back()))
+      encoded += c == '/' && size % 2   ? "\\/"
+                 : c == '+' && size % 2 ? "\\u002b"
+                                        : std::string(1, c);
+    text += R"({"key":"file","value":{"content" : ")" + encoded +
+            R"(","path":"\"content\":\""}})"
+            "\n";
+  }
+  for (size_t step : {1 << 20, 1000, 7}) {
+    auto r = reader(text, limits, step);
+    r.header();
+    for (size_t i = 0; i < files.size(); ++i) {
+      auto content = r.next()->content;
+      EXPECT_EQ(content.piece.has_value(), i == 3 || i == 5 || i == 6 || i == 7 || i == 9) << i;
+      EXPECT_EQ(content.size, files[i].size());
+      EXPECT_TRUE(content.piece ? content.piece->read() == files[i] : content.text == files[i])
+          << i;
+    }
+    EXPECT_FALSE(r.next());
+    auto file = r.take_file();
+    EXPECT_TRUE(std::filesystem::exists(file->path()));
+    std::filesystem::path path = file->path();
+    file.reset();
+    EXPECT_FALSE(std::filesystem::exists(path));
+  }
+}
+
+TEST(CommitReader, RefusesContentsThatAreNone) {
+  auto file = [](const std::string& fields) {
+    return with(R"({"key":"file","value":{"path":"a",)" + fields + "}}");
+  };
+  std::string good = encode_base64(std::string(200'000, 'x')), late = good + "=" + good;
+  EXPECT_EQ(status_of(file(R"("content":")" + good + "\"")), 200);
+  for (const std::string& bad : {good + "=", good + "a", late, "====" + good, good + R"(\n)",
+                                 good + R"(\u00)", good + "\\", good + "\n" + good})
+    EXPECT_EQ(status_of(file(R"("content":")" + bad + "\"")), 400) << bad.size();
+  EXPECT_EQ(status_of(file(R"("content":"aGk=","content":"aGk=")")), 400);
+  EXPECT_EQ(status_of(file(R"("c\u006fntent":"aGk=")")), 400);
+  EXPECT_EQ(status_of(file(R"("\"content":"aGk=")")), 400);
+  EXPECT_EQ(status_of(file(R"("content":7)")), 400);
+  EXPECT_EQ(status_of(file(R"("content":"aGk=)")), 400);
 }
 
 TEST(StrictBase64, OnlyTheCanonicalText) {

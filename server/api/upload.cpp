@@ -115,6 +115,7 @@ Response preupload(Call& call) {
 struct Commit {
   CommitHeader header;
   NewCommit change;
+  std::optional<StagedBlob> file;    // where the contents of its files lie that are not small
   std::vector<std::string> objects;  // SHA-256 of its LFS files
 };
 
@@ -149,14 +150,9 @@ Commit read_commit(Call& call, const Repo& repo) {
     throw HttpError(
         413, "",
         "The body of a commit has at most " + std::to_string(limits.body_bytes) + " bytes");
-  // Files are kept decoded, and while a line is read there are copies of it.
+  CommitReader reader([&](char* data, size_t size) { return body.read(data, size); },
+                      [&] { return call.services.blobs.stage(body.length().value_or(0)); }, limits);
   MemoryShare& memory = *call.request.memory;
-  auto read = [&](char* data, size_t size) {
-    size_t got = body.read(data, size);
-    memory.take(2 * got);
-    return got;
-  };
-  CommitReader reader(read, limits);
 
   Commit commit;
   commit.header = reader.header();
@@ -165,11 +161,16 @@ Commit read_commit(Call& call, const Repo& repo) {
   commit.change.author = commit_author(call.caller);
   std::vector<CommitOperation> lfs_files;
   std::vector<size_t> places;  // of the LFS files among the changes
+  bool staged = false;
   while (auto operation = reader.next()) {
     using Kind = CommitOperation::Kind;
     FileChange change;
     change.path = operation->path;
-    change.content = std::move(operation->content);
+    change.content = std::move(operation->content.text);
+    change.piece = operation->content.piece;
+    memory.take(sizeof change + change.path.size() + change.content.size());
+    if (change.piece && !staged) memory.take(limits.contents.file);  // one at a time is read back
+    staged |= change.piece.has_value();
     if (operation->kind == Kind::delete_file) change.kind = FileChange::Kind::remove_file;
     if (operation->kind == Kind::delete_folder) change.kind = FileChange::Kind::remove_folder;
     if (operation->kind == Kind::lfs_file) {
@@ -178,6 +179,7 @@ Commit read_commit(Call& call, const Repo& repo) {
     }
     commit.change.changes.push_back(std::move(change));
   }
+  commit.file = reader.take_file();
   if (!lfs_files.empty()) add_pointers(call, repo, lfs_files, places, commit);
   return commit;
 }

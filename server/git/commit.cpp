@@ -29,14 +29,9 @@ std::string commit_text(const git_oid& tree, const std::vector<Oid>& parents,
 class ObjectList {
  public:
   explicit ObjectList(Objects& known) : known_(known) {}
-  git_oid add(git_object_t type, std::string_view bytes) {
-    git_oid oid = hash_object(type, bytes);
-    add(oid, type, bytes);
-    return oid;
-  }
-  void add(const git_oid& oid, git_object_t type, std::string_view bytes) {
-    if (!known_.has(oid) && seen_.insert(to_hex(oid)).second)
-      objects_.push_back({oid, type, bytes});
+  void add(const PackObject& object) {
+    if (!known_.has(object.oid) && seen_.insert(to_hex(object.oid)).second)
+      objects_.push_back(object);
   }
   // Blobs first, then trees, then what refers to them.
   std::vector<PackObject> take() { return std::move(objects_); }
@@ -59,6 +54,15 @@ GitStore::Stored write(BlobStore& blobs, ObjectList& list, git_object_t type,
   return stored;
 }
 
+git_oid add_blob(ObjectList& list, const std::string& path, const FileChange& change) {
+  std::string read = change.piece ? change.piece->read() : "";
+  std::string_view bytes = change.piece ? read : change.content;
+  check_git_file(path, bytes);
+  git_oid oid = hash_object(GIT_OBJECT_BLOB, bytes);
+  list.add({oid, GIT_OBJECT_BLOB, change.content, change.piece});
+  return oid;
+}
+
 void apply(TreeEditor& tree, ObjectList& list, const std::vector<FileChange>& changes) {
   for (auto& change : changes) {
     std::string path = change.path;
@@ -66,8 +70,7 @@ void apply(TreeEditor& tree, ObjectList& list, const std::vector<FileChange>& ch
     check_path(path);
     switch (change.kind) {
       case FileChange::Kind::add:
-        check_git_file(path, change.content);
-        tree.add(path, list.add(GIT_OBJECT_BLOB, change.content));
+        tree.add(path, add_blob(list, path, change));
         break;
       case FileChange::Kind::remove_file:
         tree.remove_file(path);
@@ -145,7 +148,7 @@ std::optional<GitStore::Stored> GitStore::write_commit(int64_t repo,
     apply(tree, list, commit.changes);
     TreeEditor::Written written = tree.write();
     if (before && git_oid_equal(&*before, &written.root)) return std::nullopt;
-    for (auto& [oid, bytes] : written.trees) list.add(oid, GIT_OBJECT_TREE, bytes);
+    for (auto& [oid, bytes] : written.trees) list.add({oid, GIT_OBJECT_TREE, bytes});
     Stored stored = write(state_->blobs, list, GIT_OBJECT_COMMIT,
                           commit_text(written.root, parents, commit), snapshot);
     if (!parents.empty()) stored.parent = parents[0];
@@ -197,7 +200,7 @@ GitStore::Stored GitStore::write_merge(int64_t repo, const Oid& ours, const Oid&
     for (auto& oid : made) {
       git_object_t type = fresh.type(oid);
       contents.push_back(fresh.read(oid, type, state_->limits.inflated_bytes));
-      list.add(oid, type, contents.back());
+      list.add({oid, type, contents.back()});
     }
     return write(state_->blobs, list, GIT_OBJECT_COMMIT,
                  commit_text(from_hex(merged.tree), {ours, theirs}, commit), snapshot);

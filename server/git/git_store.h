@@ -102,7 +102,8 @@ class GitView {
 struct FileChange {
   enum class Kind { add, remove_file, remove_folder } kind = Kind::add;
   std::string path;
-  std::string content;  // add
+  std::string content;                  // add
+  std::optional<FilePiece> piece = {};  // add: its bytes instead, where they are many
 };
 
 struct NewCommit {

@@ -139,20 +139,20 @@ std::string copy_blob(BlobStore& blobs, const fs::path& file, const std::string&
 
 GitStore::Stored write_pack(BlobStore& blobs, const std::vector<PackObject>& objects) {
   uint64_t expected = 0;
-  for (auto& object : objects) expected += object.bytes.size() + 64;
+  for (auto& object : objects) expected += object.size() + 64;
   SummedBlob pack(blobs, expected), index(blobs, objects.size() * 32 + 1100);
   pack.write("PACK" + big_endian(2, 4) + big_endian(objects.size(), 4));
   std::vector<IndexEntry> entries;
   for (auto& object : objects) {
     pack.take_crc();
-    uint64_t offset = pack.position(), size = object.bytes.size();
+    uint64_t offset = pack.position(), size = object.size();
     std::string header(1, char(int(object.type) << 4 | int(size & 15)));
     for (size >>= 4; size > 0; size >>= 7) {
       header.back() = char(header.back() | 0x80);
       header += char(size & 0x7f);
     }
     pack.write(header);
-    write_compressed(pack, object.bytes);
+    write_compressed(pack, object.piece ? object.piece->read() : object.bytes);
     entries.push_back({object.oid, pack.take_crc(), offset});
   }
   std::string sum = pack.finish();

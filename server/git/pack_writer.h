@@ -1,6 +1,6 @@
 #pragma once
-// Writes a pack (version 2, no deltas) and its index (version 2) of objects in memory, durably,
-// into the blob store: https://git-scm.com/docs/gitformat-pack
+// Writes a pack (version 2, no deltas) and its index (version 2) of objects, durably, into the
+// blob store: https://git-scm.com/docs/gitformat-pack
 
 #include <git2.h>
 
@@ -15,6 +15,8 @@ struct PackObject {
   git_oid oid;
   git_object_t type;
   std::string_view bytes;
+  std::optional<FilePiece> piece = {};  // its bytes instead, read when they are written
+  uint64_t size() const { return piece ? piece->size : bytes.size(); }
 };
 
 // `objects`: each id once. Fills checksum, blobs and sizes of the result.

@@ -161,6 +161,17 @@ void StagedBlob::write(std::string_view bytes) {
   }
 }
 
+std::string FilePiece::read() const {
+  std::string bytes(size, '\0');
+  for (size_t done = 0; done < size;) {
+    ssize_t got = pread(fd, bytes.data() + done, size - done, off_t(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw_io("a staged file", got < 0 ? errno : EIO);
+    done += size_t(got);
+  }
+  return bytes;
+}
+
 // BlobStore ---------------------------------------------------------------------------------------
 
 struct BlobStore::Lease {

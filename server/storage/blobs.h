@@ -20,6 +20,13 @@
 
 namespace pretrained::server {
 
+// A piece of a file that stays open, and as it is, for as long as somebody has the piece.
+struct FilePiece {
+  int fd = -1;
+  uint64_t offset = 0, size = 0;
+  std::string read() const;  // IoError where the file is shorter
+};
+
 // A blob being written: a private file that disappears unless it is published.
 class StagedBlob {
  public:

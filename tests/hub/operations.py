@@ -1,5 +1,5 @@
 """Running a hub: first start, limits, rate limits, TLS, proxies, backup and restore, restarts, broken and hostile clients."""
-import json, os, pathlib, signal, socket, ssl, stat, subprocess, sys, tempfile, threading, time, unittest, urllib.request
+import base64, contextlib, hashlib, http.client, json, os, pathlib, signal, socket, ssl, stat, subprocess, sys, tempfile, threading, time, unittest, urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -223,6 +223,52 @@ except Exception as error:
         self.assertEqual(upload(4_000_000), 200)
         self.assertEqual(upload(60_000_000), 507)
         self.assertEqual(upload(4_000_001), 200)
+        self.assertEqual(hub.cli("fsck")["problems"], [])
+
+    def commit_files(self, hub, repo, count, size):
+        """Commits so many random regular files in one request, written as it is made; (status, SHA-256 by path)."""
+        digests = {}
+
+        def lines():
+            yield b'{"key":"header","value":{"summary":"many"}}\n'
+            for i in range(count):
+                content = os.urandom(size)
+                digests[f"d/{i}.bin"] = hashlib.sha256(content).hexdigest()
+                yield b'{"key":"file","value":{"content":"' + base64.b64encode(content) + b'","path":"d/%d.bin","encoding":"base64"}}\n' % i
+        length = len(next(lines())) + sum(len(b'{"key":"file","value":{"content":"","path":"d/%d.bin","encoding":"base64"}}\n' % i)
+                                          for i in range(count)) + count * (-(-size // 3) * 4)
+        connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=300)
+        connection.request("POST", f"/api/models/{repo}/commit/main", lines(), {
+            "Authorization": f"Bearer {hub.admin}", "Content-Type": "application/x-ndjson", "Content-Length": str(length)})
+        with contextlib.closing(connection), connection.getresponse() as answer:
+            answer.read()
+            return answer.status, digests
+
+    def test_a_large_commit_needs_little_memory(self):
+        hub = self.start()
+        hub.call("POST", "/api/repos/create", hub.admin, {"name": "large"})
+        status, digests = self.commit_files(hub, "admin/large", 60, 5_000_000)
+        self.assertEqual(status, 200)
+        peak = next(int(line.split()[1]) for line in pathlib.Path(f"/proc/{hub.process.pid}/status").read_text().splitlines()
+                    if line.startswith("VmHWM"))
+        self.assertLess(peak, 200_000)  # KiB
+        self.assertEqual([f for f in (hub.data / "tmp").rglob("*") if f.is_file()], [])
+        for path, digest in digests.items():
+            content = hub.call("GET", f"/admin/large/resolve/main/{path}", hub.admin, raw=True)[2]
+            self.assertEqual(hashlib.sha256(content).hexdigest(), digest, path)
+        self.assertEqual(hub.cli("fsck")["problems"], [])
+
+    @unittest.skipIf(os.geteuid() != 0, "mounting needs root")
+    def test_disk_full_while_committing(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", folder])
+        hub = self.start("--disk-reserve", "8MB", data=folder / "data")
+        hub.call("POST", "/api/repos/create", hub.admin, {"name": "full"})
+        for count in (20, 8):  # refused at once; refused when its pack is written beside what came
+            self.assertEqual(self.commit_files(hub, "admin/full", count, 4_000_000)[0], 507, count)
+            self.assertEqual([f for f in (hub.data / "tmp").rglob("*") if f.is_file()], [])
+        self.assertEqual(self.commit_files(hub, "admin/full", 2, 4_000_000)[0], 200)
         self.assertEqual(hub.cli("fsck")["problems"], [])
 
     def test_quota(self):
