@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <set>
+#include <utility>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
@@ -13,6 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kManyPacks = 32;
+constexpr auto kLookAround = std::chrono::seconds(30);
 
 std::vector<int64_t> all_repos(Database& database) {
   std::vector<int64_t> ids;
@@ -38,13 +42,6 @@ std::vector<std::string> blob_names(Transaction& t) {
                            "SELECT blob FROM xorbs"))
     names.push_back(row.text(0));
   return names;
-}
-
-uint64_t roll_up_packs(Hub& hub) {
-  uint64_t repacked = 0;
-  for (int64_t repo : all_repos(hub.database))
-    if (hub.git.pack_count(repo) > kManyPacks) repacked += hub.git.repack(repo, false);
-  return repacked;
 }
 
 void copy_blob(const fs::path& from, const fs::path& to, bool link) {
@@ -134,38 +131,83 @@ void backup(Hub& hub, const fs::path& target, bool link, const Progress& progres
 }
 
 struct Upkeep::State {
+  State(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report)
+      : hub(hub), gc_interval(gc_interval), report(std::move(report)) {}
+
+  Hub& hub;
+  const int64_t gc_interval;
+  const std::function<void(const std::string&)> report;
   std::mutex mutex;
   std::condition_variable changed;
   bool stopping = false;
+  std::set<int64_t> queued;  // repositories with many packs
+  int64_t collected = now_ms();
   std::thread thread;
-};
 
-Upkeep::Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report)
-    : state_(std::make_unique<State>()) {
-  state_->thread = std::thread([&hub, gc_interval, report, state = state_.get()] {
-    int64_t collected = now_ms();
-    std::unique_lock lock(state->mutex);
-    while (
-        !state->changed.wait_for(lock, std::chrono::seconds(30), [&] { return state->stopping; })) {
+  // One problem keeps nothing else from being done.
+  void attempt(const std::function<void()>& work) {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      report(std::string("upkeep: ") + error.what());
+    }
+  }
+
+  void roll_up(const std::set<int64_t>& repos) {
+    attempt([&] {
+      FileLock maintenance(hub.maintenance_lock());
+      for (int64_t repo : repos)
+        attempt([&] {
+          if (hub.repos.find(repo) && hub.git.pack_count(repo) > kManyPacks)
+            hub.git.repack(repo, false);
+        });
+    });
+  }
+
+  // What nobody told of: by an earlier process, or another one.
+  void look_around() {
+    attempt([&] { hub.repos.refresh_stale(); });
+    if (gc_interval > 0 && now_ms() - collected >= gc_interval * 1000) {
+      collected = now_ms();
+      attempt([&] { collect_garbage(hub); });
+      return;
+    }
+    attempt([&] {
+      auto all = all_repos(hub.database);
+      roll_up({all.begin(), all.end()});
+    });
+  }
+
+  void run() {
+    auto next = std::chrono::steady_clock::now() + kLookAround;
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait_until(lock, next, [&] { return stopping || !queued.empty(); });
+      if (stopping) return;
+      auto repos = std::exchange(queued, {});
       lock.unlock();
-      try {
-        hub.repos.refresh_stale();
-        if (gc_interval > 0 && now_ms() - collected >= gc_interval * 1000) {
-          collect_garbage(hub);
-          collected = now_ms();
-        } else {
-          FileLock maintenance(hub.maintenance_lock());
-          roll_up_packs(hub);
-        }
-      } catch (const std::exception& error) {
-        report(std::string("upkeep: ") + error.what());
+      if (!repos.empty()) roll_up(repos);
+      if (std::chrono::steady_clock::now() >= next) {
+        look_around();
+        next = std::chrono::steady_clock::now() + kLookAround;
       }
       lock.lock();
     }
+  }
+};
+
+Upkeep::Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report)
+    : state_(std::make_unique<State>(hub, gc_interval, std::move(report))) {
+  hub.git.on_many_packs(kManyPacks, [state = state_.get()](int64_t repo) {
+    std::lock_guard lock(state->mutex);
+    state->queued.insert(repo);
+    state->changed.notify_all();
   });
+  state_->thread = std::thread([state = state_.get()] { state->run(); });
 }
 
 Upkeep::~Upkeep() {
+  state_->hub.git.on_many_packs(0, {});
   {
     std::lock_guard lock(state_->mutex);
     state_->stopping = true;

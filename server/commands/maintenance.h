@@ -27,8 +27,8 @@ std::vector<std::string> check(Hub& hub, bool read_bytes, const Progress& progre
 // blob that it names. Hard links where the file system allows and `link` is true.
 void backup(Hub& hub, const std::filesystem::path& target, bool link, const Progress& progress);
 
-// Rolls packs together every minute and collects garbage every `gc_interval` seconds (0: never),
-// until destruction. Problems go to `report`.
+// Rolls packs together as soon as a repository has many, and collects garbage every `gc_interval`
+// seconds (0: never), until destruction. Problems go to `report`.
 class Upkeep {
  public:
   Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report);

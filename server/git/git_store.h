@@ -187,8 +187,11 @@ class GitStore {
   // Rolls small packs up into larger ones and drops unreachable objects (`aggressive`: one pack).
   // Safe beside readers and writers: the list is swapped only if it is still the one that was read.
   bool repack(int64_t repo, bool aggressive);
-  // How many packs the repository has: the caller repacks in the background beyond a few dozen.
+  // The caller repacks in the background beyond a few dozen.
   int64_t pack_count(int64_t repo);
+  // From now on called, quickly and from any thread, after a change that leaves a repository with
+  // more than `count` packs. One listener; nothing: no longer called when this returns.
+  void on_many_packs(int64_t count, std::function<void(int64_t repo)> listener);
   // Problems found by git fsck --strict and by comparing packs with their checksums; empty: sound.
   std::vector<std::string> fsck(int64_t repo);
   // Forgets the bare repository on disk; requests in flight finish.

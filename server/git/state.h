@@ -1,6 +1,8 @@
 #pragma once
 // What the files of this room share.
 
+#include <mutex>
+
 #include "server/git/cache.h"
 #include "server/git/git_store.h"
 #include "server/git/objects.h"
@@ -33,6 +35,9 @@ struct GitParts {
   PushLimits limits;
   Caches caches;
   PathIndex index;
+  std::mutex listening;
+  int64_t many_packs = 0;
+  std::function<void(int64_t repo)> on_many_packs;
 
   GitParts(Database& database, BlobStore& blobs, const std::filesystem::path& cache_folder,
            PushLimits limits)

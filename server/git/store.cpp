@@ -75,6 +75,7 @@ void GitParts::publish(int64_t repo, const std::vector<Stored>& packs,
     blobs.remove(pack.pack_blob);
   };
   bool reached_end = false;  // beyond it, a failed commit may have happened all the same
+  int64_t count = 0;         // of the packs afterwards
   std::vector<Stored> superfluous;
   try {
     database.write([&](Transaction& t) {
@@ -92,6 +93,8 @@ void GitParts::publish(int64_t repo, const std::vector<Stored>& packs,
         if (update.to != kNoOid) check_neighbours(t, repo, update.name);
       t.run("UPDATE repos SET generation = generation + 1 WHERE id = ?", repo);
       if (also) also(t);
+      if (!packs.empty())
+        count = t.one("SELECT count(*) FROM packs WHERE repo = ?", repo)->integer(0);
       reached_end = true;
     });
   } catch (...) {
@@ -100,6 +103,8 @@ void GitParts::publish(int64_t repo, const std::vector<Stored>& packs,
     throw;
   }
   for (auto& pack : superfluous) remove(pack);
+  std::lock_guard lock(listening);
+  if (on_many_packs && count > many_packs) on_many_packs(repo);
 }
 
 GitStore::GitStore(Database& database, BlobStore& blobs, const std::filesystem::path& cache_folder,
@@ -173,6 +178,12 @@ int64_t GitStore::pack_count(int64_t repo) {
   return state_->database.read([&](Transaction& t) {
     return t.one("SELECT COUNT(*) FROM packs WHERE repo = ?", repo)->integer(0);
   });
+}
+
+void GitStore::on_many_packs(int64_t count, std::function<void(int64_t repo)> listener) {
+  std::lock_guard lock(state_->listening);
+  state_->many_packs = count;
+  state_->on_many_packs = std::move(listener);
 }
 
 void GitStore::drop_cache(int64_t repo) { state_->caches.drop(repo); }
