@@ -54,6 +54,9 @@ Response answer_of_exception(const Request& request, Counters& counters) {
     Headers headers;
     headers.set("Retry-After", std::to_string(e.retry_seconds));
     return error_response(429, "", e.what(), headers);
+  } catch (const Busy& e) {
+    HttpError error = busy(e);
+    return error_response(error.status, "", error.what(), error.headers);
   } catch (const RefConflict& e) {
     return error_response(412, "", e.what());
   } catch (const ConflictError& e) {

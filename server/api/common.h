@@ -54,6 +54,8 @@ void add_next_link(Call& call, Response& response,
                    const std::vector<std::pair<std::string, std::string>>& changed_parameters);
 
 // RFC 4648 with or without padding; nothing for any other byte. And the other way, padded.
+HttpError busy(const Busy& error);  // 503 with Retry-After
+
 std::optional<std::string> decode_base64(std::string_view text);
 std::string encode_base64(std::string_view bytes);
 

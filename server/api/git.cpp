@@ -59,7 +59,12 @@ Response upload_pack(Call& call) {
   GitStore& git = call.services.git;
   Stream stream;
   stream.produce = [&git, id = repo.access.id, protocol = protocol_of(call), body](Sink& sink) {
-    git.upload_pack(id, protocol, reader(body), [&](std::string_view bytes) { sink.write(bytes); });
+    try {
+      git.upload_pack(id, protocol, reader(body),
+                      [&](std::string_view bytes) { sink.write(bytes); });
+    } catch (const Busy& e) {
+      throw busy(e);
+    }
   };
   response.body = std::move(stream);
   return response;

@@ -10,19 +10,35 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/base/process.h"
+#include "server/git/turns.h"
 
 namespace pretrained::server {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kMaxErrors = 64 << 10;
+constexpr rlim_t kMaxData = rlim_t{2} << 30;  // nothing honest comes near it
+
+// A heavy child needs about 200 MiB and 200 bytes for each object.
+constexpr const char* kConfiguration[] = {"safe.directory=*",
+                                          "gc.auto=0",
+                                          "pack.threads=1",
+                                          "pack.windowMemory=64m",
+                                          "pack.deltaCacheSize=32m",
+                                          "core.deltaBaseCacheLimit=32m",
+                                          "core.bigFileThreshold=16m",
+                                          "core.packedGitWindowSize=16m",
+                                          "core.packedGitLimit=256m"};
 
 [[noreturn]] void throw_start(int error) {
   throw IoError(std::string("git: cannot be started: ") + std::strerror(error));
@@ -72,15 +88,8 @@ class Child {
     auto [err, child_err] = make_pipe();
     static const fs::path program = find_program("git");
     if (program.empty()) throw NotFoundError("git: no such program; install git");
-    std::vector<std::string> arguments = {"git",
-                                          "-c",
-                                          "safe.directory=*",
-                                          "-c",
-                                          "gc.auto=0",
-                                          "-c",
-                                          "pack.threads=1",
-                                          "-c",
-                                          "pack.windowMemory=128m"};
+    std::vector<std::string> arguments = {"git"};
+    for (const char* setting : kConfiguration) arguments.insert(arguments.end(), {"-c", setting});
     arguments.insert(arguments.end(), call.arguments.begin(), call.arguments.end());
     std::vector<std::string> environment = clean_environment(call);
 
@@ -108,6 +117,8 @@ class Child {
     if (error) throw_start(error);
     rlimit seconds{rlim_t(call.processor.count()), rlim_t(call.processor.count())};
     prlimit(pid_, RLIMIT_CPU, &seconds, nullptr);
+    rlimit data{kMaxData, kMaxData};
+    prlimit(pid_, RLIMIT_DATA, &data, nullptr);
     input = std::move(in);
     output = std::move(out);
     errors = std::move(err);
@@ -197,7 +208,14 @@ bool pump(Child& child, const GitCall& call, std::string& errors) {
 
 }  // namespace
 
+Turns& Turns::of_process() {
+  static Turns turns(std::max(16u, 4 * std::thread::hardware_concurrency()));
+  return turns;
+}
+
 GitResult run_git(const GitCall& call) {
+  std::optional<Turn> turn;
+  if (call.heavy) turn.emplace(Turns::of_process());
   Child child(call);
   GitResult result;
   result.timed_out = !pump(child, call, result.errors) || !child.wait(call.silence);

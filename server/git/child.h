@@ -19,6 +19,7 @@ struct GitCall {
   std::function<size_t(char*, size_t)> input = {};         // up to `size` bytes, 0 at the end
   std::function<void(std::string_view)> output = {};       // standard output, as it comes
   std::chrono::seconds silence = std::chrono::minutes(5);  // killed when it moves no byte so long
+  bool heavy = false;  // takes a turn (turns.h): Busy where there is none
   std::chrono::seconds processor = std::chrono::minutes(60);  // processor time of each process
 };
 

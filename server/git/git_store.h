@@ -37,6 +37,12 @@ class RefConflict : public Error {
   using Error::Error;
 };
 
+// Too much is going on; the same may work in a moment.
+class Busy : public Error {
+ public:
+  using Error::Error;
+};
+
 struct Person {
   std::string name, email;
 };

@@ -135,6 +135,7 @@ class Push {
                  snapshot_.folder->path(),
                  quarantine(scratch_.path, snapshot_.folder->path())};
     call.silence = kSilence;
+    call.heavy = true;
     call.input = [&](char* data, size_t size) {
       size_t got = reader.read(data, size);
       received += got;
@@ -310,6 +311,8 @@ std::string GitStore::receive_pack(int64_t repo, const std::function<size_t(char
     std::string reason = printable(error.what(), 500);
     return answer(request, reason, reason);
   } catch (const IoError&) {
+    throw;
+  } catch (const Busy&) {
     throw;
   } catch (const Error& error) {  // a RefConflict, or a refusal by `also`
     refuse_conflict(request, error.what());

@@ -55,6 +55,7 @@ std::string pack_objects(const Snapshot& snapshot, const fs::path& scratch,
                    {"--delta-base-offset", "--non-empty", "-q", (scratch / "pack").string()});
   GitCall call{arguments, snapshot.folder->path(), quarantine(scratch, snapshot.folder->path()),
                read_from(input)};
+  call.heavy = true;
   call.silence = call.processor;  // it says nothing before the end
   std::string checksum = git_output(call, 4096).substr(0, 40);
   if (!checksum.empty() && !is_oid(checksum))

@@ -60,6 +60,7 @@ void GitStore::upload_pack(int64_t repo, const std::string& protocol,
                            const std::function<void(std::string_view)>& write) {
   Snapshot snapshot = state_->caches.current(repo);  // held until the last byte
   GitCall call = upload_pack_call(snapshot, protocol, "--stateless-rpc");
+  call.heavy = true;
   bool answered = false;
   call.input = read;
   call.output = [&](std::string_view bytes) {

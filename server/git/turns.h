@@ -1,0 +1,46 @@
+#pragma once
+// How many children do heavy work (packs made, indexed, repacked) at once in this process, because
+// each needs memory: see child.cpp for how much.
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include "server/git/git_store.h"
+
+namespace pretrained::server {
+
+class Turns {
+ public:
+  explicit Turns(size_t count) : free_(count) {}
+  static Turns& of_process();  // 16, or 4 for each processor
+
+ private:
+  friend class Turn;
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  size_t free_;
+};
+
+// Waits for a turn and has it until destruction; Busy when that takes too long.
+class Turn {
+ public:
+  explicit Turn(Turns& turns, std::chrono::milliseconds patience = std::chrono::seconds(30))
+      : turns_(turns) {
+    std::unique_lock lock(turns_.mutex_);
+    if (!turns_.freed_.wait_for(lock, patience, [&] { return turns_.free_ > 0; }))
+      throw Busy("too many clones and pushes at once; try again in a moment");
+    --turns_.free_;
+  }
+  ~Turn() {
+    std::lock_guard lock(turns_.mutex_);
+    ++turns_.free_;
+    turns_.freed_.notify_one();
+  }
+  Turn(const Turn&) = delete;
+
+ private:
+  Turns& turns_;
+};
+
+}  // namespace pretrained::server
