@@ -34,7 +34,11 @@ std::vector<std::optional<ContentObject>> ContentStore::objects(
 }
 
 bool ContentStore::touch(int64_t repo, const std::string& sha256) {
-  return share(repo, repo, sha256);
+  bool damaged = state_->database.read([&](Transaction& t) {
+    auto object = state_->find_object(t, parse_sha256(sha256));
+    return object && state_->is_damaged(t, object->xet_hash);
+  });
+  return !damaged && share(repo, repo, sha256);
 }
 
 bool ContentStore::share(int64_t from, int64_t to, const std::string& sha256) {

@@ -100,7 +100,8 @@ class ContentStore {
   std::optional<ContentObject> object(int64_t repo, const std::string& sha256);
   std::vector<std::optional<ContentObject>> objects(int64_t repo,
                                                     const std::vector<std::string>& sha256);
-  // Renews the lease of an object for a repository that already has it; false where it has not.
+  // Renews the lease of an object for a repository that already has it; false where it has not, or
+  // where it is damaged and must come again.
   bool touch(int64_t repo, const std::string& sha256);
   // Gives `to` what `from` holds (copies between repositories).
   bool share(int64_t from, int64_t to, const std::string& sha256);
@@ -138,7 +139,8 @@ class ContentStore {
   // (a commit renews the lease), so commits may go on meanwhile.
   void keep_only(int64_t repo, const std::vector<std::string>& sha256);
   // Problems found: rows, sizes and hashes compared with each other and, with `read_bytes`, with
-  // every stored byte. `progress(bytes, total)` may throw to stop.
+  // every stored byte. Damaged xorbs are marked: from then on uploads store their chunks again, and
+  // so repair the files of whoever uploads. `progress(bytes, total)` may throw to stop.
   std::vector<std::string> fsck(bool read_bytes,
                                 const std::function<void(uint64_t, uint64_t)>& progress);
   uint64_t used_bytes(int64_t repo);  // sizes of the objects that it holds, under lease too

@@ -426,5 +426,73 @@ TEST_F(CasTest, DamageIsAnErrorAndNeverWrongBytes) {
   EXPECT_FALSE(fresh.content.fsck(false, {}).empty());
 }
 
+// What fsck found damaged is stored again when it comes again, and nothing else is.
+TEST_F(CasTest, DamageIsRepairedByWhoeverUploadsAgain) {
+  std::string bytes = random_bytes(1 << 20, 1), other = random_bytes(1 << 20, 2);
+  auto damage = [](Hub& hub, const std::string& name) {
+    std::string path = hub.blobs.local_path(name).string();
+    FileDescriptor file(open(path.c_str(), O_RDWR));
+    char byte;
+    ASSERT_EQ(pread(file.get(), &byte, 1, 500000), 1);
+    byte ^= 1;
+    ASSERT_EQ(pwrite(file.get(), &byte, 1, 500000), 1);
+  };
+  for (bool as_xet : {false, true}) {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    int64_t repo;
+    {
+      Hub hub(folder);
+      repo = hub.add_repo("a");
+      std::string name;
+      hub.put(repo, bytes);
+      hub.blobs.each("xorbs", [&](const std::string& blob, uint64_t) { name = blob; });
+      hub.put(repo, other);
+      hub.commit(repo, sha256_hex(bytes));
+      damage(hub, name);
+    }
+    Hub hub(folder);
+    XetFile file(bytes);
+    EXPECT_TRUE(hub.content.touch(repo, sha256_hex(bytes)));
+    EXPECT_FALSE(hub.content.fsck(true, {}).empty());
+    EXPECT_FALSE(hub.content.touch(repo, sha256_hex(bytes)));
+    EXPECT_TRUE(hub.content.touch(repo, sha256_hex(other)));
+    EXPECT_FALSE(hub.content.query_chunk(repo, file.chunks[0].hash, everybody));
+    EXPECT_THROW(hub.content.put_shard(repo, file.shard(), {}, everybody), FormatError);
+    if (as_xet)
+      EXPECT_TRUE(hub.content.put_xorb(repo, file.xorbs[0].first, reader(file.xorbs[0].second)));
+    else
+      hub.put(repo, bytes);
+    EXPECT_TRUE(hub.get(*hub.content.object(repo, sha256_hex(bytes))) == bytes);
+    EXPECT_TRUE(hub.content.touch(repo, sha256_hex(bytes)));
+    expect_clean(hub);
+    EXPECT_FALSE(hub.content.put_xorb(repo, file.xorbs[0].first, reader(file.xorbs[0].second)));
+    EXPECT_EQ(hub.count("xorbs"), 2);
+    EXPECT_EQ(hub.count("dropped_blobs"), 1);
+  }
+}
+
+// Its chunks lie in a xorb of another file, which is damaged: it gets its own.
+TEST_F(CasTest, DamagedFilesGetOtherXorbs) {
+  std::string bytes = random_bytes(1 << 20, 1), longer = bytes + random_bytes(1 << 20, 2);
+  int64_t repo;
+  {
+    Hub hub(folder);
+    repo = hub.add_repo("a");
+    hub.put(repo, longer);
+    hub.put(repo, bytes);
+    hub.blobs.each("xorbs", [&](const std::string& blob, uint64_t) {
+      fs::resize_file(hub.blobs.local_path(blob), 1000);
+    });
+  }
+  Hub hub(folder);
+  EXPECT_FALSE(hub.content.fsck(false, {}).empty());
+  hub.put(repo, bytes);
+  EXPECT_TRUE(hub.get(*hub.content.object(repo, sha256_hex(bytes))) == bytes);
+  EXPECT_THROW(hub.get(*hub.content.object(repo, sha256_hex(longer))), DamagedContent);
+  hub.put(repo, longer);
+  EXPECT_TRUE(hub.get(*hub.content.object(repo, sha256_hex(longer))) == longer);
+}
+
 }  // namespace
 }  // namespace pretrained::server::testing

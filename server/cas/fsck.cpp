@@ -34,7 +34,11 @@ class Check {
                               "(SELECT coalesce(sum(size), 0) FROM objects)")
                             ->integer(0));
       });
-    walk("xorbs", "hash", [&](const Hash& hash) { check_xorb(hash); });
+    each_key(store_, "xorbs", "hash", [&](const Hash& hash) {
+      uint64_t before = found_;
+      guard("xorbs", "hash", hash, [&] { check_xorb(hash); });
+      mark(hash, found_ > before);
+    });
     walk("files", "hash", [&](const Hash& hash) { check_file(hash); });
     walk("objects", "sha256", [&](const Hash& sha256) { check_object(sha256); });
     return std::move(problems_);
@@ -68,7 +72,22 @@ class Check {
     });
     if (still) note(problem);
   }
+  // Only who has read all bytes knows that a xorb is sound again.
+  void mark(const Hash& hash, bool damaged) {
+    if (!damaged && !read_bytes_) return;
+    bool differs = store_.database.read([&](Transaction& t) {
+      return t
+          .one("SELECT 1 FROM xorbs WHERE hash = ? AND damaged <> ?", to_bytes(hash),
+               int64_t(damaged))
+          .has_value();
+    });
+    if (!differs) return;
+    store_.database.write([&](Transaction& t) {
+      t.run("UPDATE xorbs SET damaged = ? WHERE hash = ?", int64_t(damaged), to_bytes(hash));
+    });
+  }
   void note(const std::string& problem) {
+    ++found_;
     if (problems_.size() < kMaxProblems) problems_.push_back(problem);
   }
   void advance(uint64_t bytes) {
@@ -149,7 +168,7 @@ class Check {
   bool read_bytes_;
   const std::function<void(uint64_t, uint64_t)>& progress_;
   std::vector<std::string> problems_;
-  uint64_t done_ = 0, total_ = 0;
+  uint64_t done_ = 0, total_ = 0, found_ = 0;
 };
 
 }  // namespace

@@ -188,7 +188,8 @@ ContentObject Ingest::commit(const Hash& sha256) {
   auto object = store_.database.write([&](Transaction& t) {
     unused.clear();
     // Somebody else may have stored the same file meanwhile, in other xorbs.
-    bool known = t.one("SELECT 1 FROM files WHERE hash = ?", to_bytes(file.hash)).has_value();
+    bool known = t.one("SELECT 1 FROM files WHERE hash = ?", to_bytes(file.hash)).has_value() &&
+                 !store_.is_damaged(t, file.hash);
     for (auto& made : made_)
       if (known ? !made.blob.empty()
                 : !made.blob.empty() && !store_.add_xorb(t, repo_, made.table, made.blob))

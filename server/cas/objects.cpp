@@ -139,9 +139,11 @@ class Upload {
   Sha256 sha256_;
 };
 
-// An object that some repository has: protected for the time of the upload.
+// A sound object that some repository has: protected for the time of the upload.
 bool keep_stored(Store& store, const Hash& sha256) {
   return store.database.write([&](Transaction& t) {
+    auto object = store.find_object(t, sha256);
+    if (object && store.is_damaged(t, object->xet_hash)) return false;
     return t.run(
                "UPDATE files SET lease_until = max(lease_until, ?) "
                "WHERE hash = (SELECT file FROM objects WHERE sha256 = ?)",

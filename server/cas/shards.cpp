@@ -122,7 +122,7 @@ void renew_xorbs(Store& store, const std::vector<Claim>& claims) {
   store.database.write([&](Transaction& t) {
     for (auto& [xorb, _] : seen)
       if (!store.renew_xorb(t, xorb))
-        throw FormatError("shard: xorb " + xorb.hex() + " is gone: upload it again");
+        throw FormatError("shard: xorb " + xorb.hex() + " is gone or damaged: upload it again");
   });
 }
 

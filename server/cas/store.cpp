@@ -101,9 +101,15 @@ bool Store::add_xorb(Transaction& t, int64_t repo, const xet::XorbTable& xorb,
                      const std::string& blob) {
   bool fresh = !renew_xorb(t, xorb.hash);
   if (fresh) {
+    // In the place of a damaged one, with the same chunks, perhaps packed differently.
+    t.run("INSERT OR IGNORE INTO dropped_blobs SELECT blob FROM xorbs WHERE hash = ?",
+          to_bytes(xorb.hash));
     t.run(
         "INSERT INTO xorbs (hash, blob, bytes, raw_bytes, chunks, chunk_table, lease_until) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET damaged = 0, "
+        "blob = excluded.blob, bytes = excluded.bytes, raw_bytes = excluded.raw_bytes, "
+        "chunks = excluded.chunks, chunk_table = excluded.chunk_table, "
+        "lease_until = max(lease_until, excluded.lease_until)",
         to_bytes(xorb.hash), blob, xorb.end, xorb.raw_size, xorb.chunks.size(),
         Bytes{ChunkTable::encode(xorb)}, lease_until());
     for (size_t i = 0; i < xorb.chunks.size(); ++i)
@@ -116,8 +122,8 @@ bool Store::add_xorb(Transaction& t, int64_t repo, const xet::XorbTable& xorb,
 }
 
 bool Store::renew_xorb(Transaction& t, const Hash& xorb) {
-  return t.run("UPDATE xorbs SET lease_until = max(lease_until, ?) WHERE hash = ?", lease_until(),
-               to_bytes(xorb)) > 0;
+  return t.run("UPDATE xorbs SET lease_until = max(lease_until, ?) WHERE hash = ? AND damaged = 0",
+               lease_until(), to_bytes(xorb)) > 0;
 }
 
 void Store::grant_xorb(Transaction& t, int64_t repo, const Hash& xorb) {
@@ -131,9 +137,15 @@ bool Store::add_file(Transaction& t, const FileRow& file, const Hash& first_chun
   Bytes hash = to_bytes(file.hash), sha256 = to_bytes(file.sha256);
   bool fresh = t.run("UPDATE files SET lease_until = max(lease_until, ?) WHERE hash = ?",
                      lease_until(), hash) == 0;
-  if (fresh) {
+  bool repaired = !fresh && is_damaged(t, file.hash);
+  if (repaired) {
+    t.run("UPDATE files SET terms = ? WHERE hash = ?", Bytes{encode_terms(file.terms)}, hash);
+    t.run("DELETE FROM file_xorbs WHERE file = ?", hash);
+  } else if (fresh) {
     t.run("INSERT INTO files (hash, size, sha256, terms, lease_until) VALUES (?, ?, ?, ?, ?)", hash,
           file.size, sha256, Bytes{encode_terms(file.terms)}, lease_until());
+  }
+  if (fresh || repaired) {
     std::set<Hash> used;
     for (auto& term : file.terms)
       if (used.insert(term.xorb).second)
@@ -142,9 +154,21 @@ bool Store::add_file(Transaction& t, const FileRow& file, const Hash& first_chun
       t.run("INSERT OR IGNORE INTO dedup_chunks (chunk, xorb) VALUES (?, ?)", to_bytes(first_chunk),
             to_bytes(file.terms[0].xorb));
   }
-  t.run("INSERT OR IGNORE INTO objects (sha256, size, file) VALUES (?, ?, ?)", sha256, file.size,
-        hash);
-  return fresh;
+  auto canonical = t.one("SELECT file FROM objects WHERE sha256 = ?", sha256);
+  if (!canonical)
+    t.run("INSERT INTO objects (sha256, size, file) VALUES (?, ?, ?)", sha256, file.size, hash);
+  else if (is_damaged(t, to_hash(canonical->bytes(0))))
+    t.run("UPDATE objects SET file = ? WHERE sha256 = ?", hash, sha256);
+  return fresh || repaired;
+}
+
+bool Store::is_damaged(Transaction& t, const Hash& file) {
+  return t
+      .one(
+          "SELECT 1 FROM xorbs x WHERE x.damaged = 1 AND EXISTS "
+          "(SELECT 1 FROM file_xorbs f WHERE f.file = ? AND f.xorb = x.hash)",
+          to_bytes(file))
+      .has_value();
 }
 
 bool Store::grant_object(Transaction& t, int64_t repo, const Hash& sha256) {

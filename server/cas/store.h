@@ -103,15 +103,16 @@ struct Store {
 
   int64_t lease_until() const { return now_ms() + lease_ms; }
 
-  // Rows. `add_xorb` gives false where there is one already: its lease is renewed and `blob` is not
-  // needed. Both ways the repository may build files of it.
+  // Rows. `add_xorb` gives false where there is a sound one already: its lease is renewed and
+  // `blob` is not needed. Both ways the repository may build files of it.
   bool add_xorb(Transaction& t, int64_t repo, const xet::XorbTable& xorb, const std::string& blob);
-  // The lease of a xorb; false where there is no such xorb (any more).
+  // The lease of a xorb; false where there is no such xorb (any more), or none that is sound.
   bool renew_xorb(Transaction& t, const Hash& xorb);
   void grant_xorb(Transaction& t, int64_t repo, const Hash& xorb);
-  // A verified file and the object that it is; the first file of an object is canonical. False
-  // where there is such a file already. The xorbs' rows must be there.
+  // A verified file and the object that it is; the first sound file of an object is canonical.
+  // False where there is such a file already, and a sound one. The xorbs' rows must be there.
   bool add_file(Transaction& t, const FileRow& file, const Hash& first_chunk);
+  bool is_damaged(Transaction& t, const Hash& file);  // some xorb of it is
   // Gives an object to a repository under lease. True: it is new there.
   bool grant_object(Transaction& t, int64_t repo, const Hash& sha256);
   std::optional<ContentObject> find_object(Transaction& t, const Hash& sha256);

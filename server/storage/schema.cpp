@@ -245,6 +245,10 @@ CREATE TABLE lfs_locks (
   locked_at INTEGER NOT NULL,
   UNIQUE (repo, path)) STRICT;
 CREATE INDEX lfs_locks_by_user ON lfs_locks (user);
+)sql",
+                                                R"sql(
+ALTER TABLE xorbs ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;  -- found by fsck; its chunks are stored again
+CREATE INDEX damaged_xorbs ON xorbs (hash) WHERE damaged = 1;
 )sql"};
   return list;
 }
