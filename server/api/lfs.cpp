@@ -275,32 +275,26 @@ std::map<std::string, std::string> paths_on_main(Call& call, const Repo& repo) {
 
 Response list_files(Call& call) {
   Repo repo = require_repo(call, Role::read);
-  constexpr int64_t limit = 1000;
-  auto after = xet::Hash::parse_plain(call.request.parameter("cursor").value_or(""));
-  auto rows = call.services.database.read([&](Transaction& t) {
-    return t.query(
-        "SELECT r.sha256, r.pushed_at, o.size FROM repo_objects r"
-        " JOIN objects o ON o.sha256 = r.sha256"
-        " WHERE r.repo = ? AND r.committed = 1 AND r.sha256 > ? ORDER BY r.sha256 LIMIT ?",
-        repo.access.id, Bytes{after ? std::string(after->bytes.begin(), after->bytes.end()) : ""},
-        limit + 1);
-  });
+  constexpr size_t limit = 1000;
+  std::string after = call.request.parameter("cursor").value_or("");
+  if (!is_hex(after, 64)) after.clear();
+  auto objects = call.services.content.committed(repo.access.id, after, limit + 1);
   auto paths = paths_on_main(call, repo);
   Json::Array files;
   std::string last;
-  for (size_t i = 0; i < std::min(rows.size(), size_t(limit)); ++i) {
-    last = xet::Hash::from_bytes(rows[i].bytes(0).data()).plain_hex();
+  for (size_t i = 0; i < std::min(objects.size(), limit); ++i) {
+    last = objects[i].sha256;
     auto path = paths.find(last);
     Json::Object file{{"fileOid", last},
                       {"oid", last},
                       {"filename", path == paths.end() ? "" : path->second},
-                      {"size", rows[i].integer(2)},
-                      {"pushedAt", iso8601(rows[i].integer(1))}};
+                      {"size", int64_t(objects[i].size)},
+                      {"pushedAt", iso8601(objects[i].pushed_at)}};
     file["ref"] = path == paths.end() ? Json(nullptr) : Json("refs/heads/main");
     files.push_back(std::move(file));
   }
   Response response = json_response(std::move(files));
-  if (rows.size() > size_t(limit)) add_next_link(call, response, {{"cursor", last}});
+  if (objects.size() > limit) add_next_link(call, response, {{"cursor", last}});
   return response;
 }
 
@@ -342,11 +336,7 @@ Response delete_files(Call& call) {
   call.services.database.write([&](Transaction& t) {
     if (generation(t) != looked_at)
       throw ConflictError("the repository has changed meanwhile; try again");
-    for (const auto& sha256 : doomed) {
-      auto hash = *xet::Hash::parse_plain(sha256);
-      t.run("DELETE FROM repo_objects WHERE repo = ? AND sha256 = ?", repo.access.id,
-            Bytes{std::string(hash.bytes.begin(), hash.bytes.end())});
-    }
+    call.services.content.drop_objects(t, repo.access.id, doomed);
   });
   call.services.accounts.audit(call.caller, "lfs.delete", repo.access.type + "/" + repo.full_name(),
                                std::to_string(doomed.size()) + " objects");

@@ -61,6 +61,40 @@ void ContentStore::commit_objects(Transaction& transaction, int64_t repo,
                           " was not uploaded to this repository: upload it, then commit");
 }
 
+uint64_t ContentStore::uncommitted_bytes(Transaction& t, int64_t repo,
+                                         const std::vector<std::string>& sha256) {
+  uint64_t bytes = 0;
+  for (auto& name : std::set<std::string>(sha256.begin(), sha256.end())) {
+    auto row = t.one(
+        "SELECT o.size FROM repo_objects r JOIN objects o ON o.sha256 = r.sha256 "
+        "WHERE r.repo = ? AND r.sha256 = ? AND r.committed = 0",
+        repo, to_bytes(parse_sha256(name)));
+    if (row) bytes += uint64_t(row->integer(0));
+  }
+  return bytes;
+}
+
+std::vector<ContentStore::Committed> ContentStore::committed(int64_t repo, const std::string& after,
+                                                             size_t limit) {
+  auto rows = state_->database.read([&](Transaction& t) {
+    return t.query(
+        "SELECT r.sha256, o.size, r.pushed_at FROM repo_objects r "
+        "JOIN objects o ON o.sha256 = r.sha256 "
+        "WHERE r.repo = ? AND r.committed = 1 AND r.sha256 > ? ORDER BY r.sha256 LIMIT ?",
+        repo, after.empty() ? Bytes{} : to_bytes(parse_sha256(after)), int64_t(limit));
+  });
+  std::vector<Committed> list;
+  for (auto& row : rows)
+    list.push_back({to_hash(row.bytes(0)).plain_hex(), uint64_t(row.integer(1)), row.integer(2)});
+  return list;
+}
+
+void ContentStore::drop_objects(Transaction& t, int64_t repo, const std::set<std::string>& sha256) {
+  for (auto& name : sha256)
+    t.run("DELETE FROM repo_objects WHERE repo = ? AND sha256 = ?", repo,
+          to_bytes(parse_sha256(name)));
+}
+
 void ContentStore::keep_only(int64_t repo, const std::vector<std::string>& sha256) {
   std::set<Hash> named;
   for (auto& name : sha256) named.insert(parse_sha256(name));

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -109,6 +110,19 @@ class ContentStore {
   // NotFoundError naming the first that it does not have.
   void commit_objects(Transaction& transaction, int64_t repo,
                       const std::vector<std::string>& sha256);
+
+  // Sizes of those of these objects that the repository has and has not committed, each once.
+  uint64_t uncommitted_bytes(Transaction& transaction, int64_t repo,
+                             const std::vector<std::string>& sha256);
+  // What it committed, in the order of SHA-256, behind `after` ("": from the start).
+  struct Committed {
+    std::string sha256;
+    uint64_t size = 0;
+    int64_t pushed_at = 0;
+  };
+  std::vector<Committed> committed(int64_t repo, const std::string& after, size_t limit);
+  // The repository no longer has these objects, committed or not.
+  void drop_objects(Transaction& transaction, int64_t repo, const std::set<std::string>& sha256);
 
   // By canonical or alias hash; only files that `repo` holds: nothing where it holds none. Bytes
   // [first, last]; no parts where `first` is not inside the file. A link for a part must be good

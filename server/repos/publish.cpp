@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <set>
 
-#include "pretrained/xet/hash.h"
 #include "server/repos/discussions.h"
 #include "server/repos/repos.h"
 #include "server/repos/rows.h"
@@ -17,22 +15,6 @@ namespace {
 
 constexpr const char* kMain = "refs/heads/main";
 constexpr size_t kMaxNotedCommits = 100;
-
-int64_t bytes_of_new_objects(Transaction& t, int64_t repo,
-                             const std::vector<std::string>& objects) {
-  int64_t bytes = 0;
-  for (const auto& sha256 : std::set<std::string>(objects.begin(), objects.end())) {
-    auto hash = xet::Hash::parse_plain(sha256);
-    if (!hash) continue;  // commit_objects() says that there is no such object
-    std::string raw(hash->bytes.begin(), hash->bytes.end());
-    auto row = t.one(
-        "SELECT o.size FROM repo_objects ro JOIN objects o ON o.sha256 = ro.sha256"
-        " WHERE ro.repo = ? AND ro.sha256 = ? AND ro.committed = 0",
-        repo, Bytes{raw});
-    if (row) bytes += row->integer(0);
-  }
-  return bytes;
-}
 
 void check_quota(Transaction& t, int64_t repo) {
   auto row = t.one(
@@ -91,7 +73,7 @@ void write_metadata(Transaction& t, int64_t repo, const Oid& commit, const Metad
 void Repos::record(Transaction& t, const Repo& repo, const std::vector<RefUpdate>& updates,
                    const std::vector<std::string>& objects, uint64_t pack_bytes) {
   int64_t id = repo.access.id;
-  int64_t added = int64_t(pack_bytes) + bytes_of_new_objects(t, id, objects);
+  int64_t added = int64_t(pack_bytes + content_.uncommitted_bytes(t, id, objects));
   content_.commit_objects(t, id, objects);
   t.run("UPDATE repos SET used_bytes = used_bytes + ? WHERE id = ?", added, id);
   if (added > 0) check_quota(t, id);
