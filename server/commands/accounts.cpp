@@ -21,6 +21,15 @@ Account require_account(Hub& hub, const std::string& name, bool org) {
   return *account;
 }
 
+void keep_an_admin(Hub& hub, const Account& leaving) {
+  if (!leaving.is_admin || leaving.disabled) return;
+  for (auto& other : hub.accounts.list(false))
+    if (other.id != leaving.id && other.is_admin && !other.disabled) return;
+  throw ConflictError(leaving.name +
+                      " is the last administrator of this hub: create another one first "
+                      "(`pretrained-hub user create NAME --admin`), or add --force");
+}
+
 Json to_json(const Account& account) {
   return Json::Object{{"name", account.name},
                       {"type", account.is_org ? "org" : "user"},
@@ -98,7 +107,7 @@ CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string&
 struct AccountOptions {
   Common common;
   std::string name, email, fullname, admin, user, role = "read", quota;
-  bool is_admin = false, password = false, remove = false;
+  bool is_admin = false, password = false, remove = false, force = false;
 };
 
 }  // namespace
@@ -156,13 +165,15 @@ void add_user(CLI::App& app) {
         });
     command->add_option("name", o->name, "its name")->required();
   }
-  auto* remove =
-      add_verb<AccountOptions>(user, "remove", "remove a user that owns no repositories", "alice",
-                               o, [](Hub& hub, AccountOptions& o) {
-                                 hub.accounts.remove(require_account(hub, o.name, false).id);
-                                 hub.accounts.audit(console(), "user.remove", o.name);
-                               });
+  auto* remove = add_verb<AccountOptions>(user, "remove", "remove a user that owns no repositories",
+                                          "alice", o, [](Hub& hub, AccountOptions& o) {
+                                            Account account = require_account(hub, o.name, false);
+                                            if (!o.force) keep_an_admin(hub, account);
+                                            hub.accounts.remove(account.id);
+                                            hub.accounts.audit(console(), "user.remove", o.name);
+                                          });
   remove->add_option("name", o->name, "its name")->required();
+  remove->add_flag("--force", o->force, "even the last administrator of the hub");
 }
 
 void add_org(CLI::App& app) {

@@ -1,5 +1,5 @@
 """64 clients on 16 repositories: every acknowledged commit is in the history, once; conflicts are refused, not lost."""
-import base64, json, pathlib, sys, threading, unittest
+import base64, hashlib, json, pathlib, sqlite3, subprocess, sys, threading, unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -83,6 +83,46 @@ class Concurrency(unittest.TestCase):
         together(12, work)
         self.assertLessEqual(set(codes), {200, 404, 409, 503})
         self.assertEqual(self.hub.call("GET", f"/api/models/{repo}", self.hub.admin)[0], 404)
+
+    def test_garbage_is_collected_beside_clients(self):
+        """Clients upload, share chunks and delete while gc runs in a loop; then every promise of time is over and it runs again."""
+        code = """
+import hashlib, json, os, random
+from huggingface_hub import HfApi
+api, files = HfApi(), {{}}
+api.create_repo("admin/gc{n}")
+shared = random.Random(1).randbytes(1_000_000)
+for i in range(6):
+    content = shared + os.urandom(800_000)
+    api.upload_file(path_or_fileobj=content, path_in_repo=f"{{i}}.bin", repo_id="admin/gc{n}")
+    files[f"{{i}}.bin"] = hashlib.sha256(content).hexdigest()
+    if i % 3 == 2:
+        api.delete_file(f"{{i - 1}}.bin", "admin/gc{n}")
+        del files[f"{{i - 1}}.bin"]
+print(json.dumps(files))
+"""
+        clients = [subprocess.Popen([harness.PYTHON, "-c", code.format(n=n)], env=self.hub.env(self.hub.admin),
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE) for n in range(3)]
+        outputs = [None] * 3
+        waiting = [threading.Thread(target=lambda n=n: outputs.__setitem__(n, clients[n].communicate())) for n in range(3)]
+        [t.start() for t in waiting]
+        rounds = 0
+        while any(t.is_alive() for t in waiting):
+            self.hub.cli("gc")
+            rounds += 1
+        self.assertGreater(rounds, 1)
+        self.assertEqual([c.returncode for c in clients], [0] * 3, [e.decode()[-2000:] for _, e in outputs])
+        for promises_kept in (True, False):
+            for n, (out, _) in enumerate(outputs):
+                for path, digest in json.loads(out).items():
+                    content = self.hub.call("GET", f"/admin/gc{n}/resolve/main/{path}", self.hub.admin, raw=True)[2]
+                    self.assertEqual(hashlib.sha256(content).hexdigest(), digest, (n, path))
+            if promises_kept:
+                with sqlite3.connect(self.hub.data / "hub.db", timeout=30) as database:
+                    for table in ("xorbs", "xorb_access", "files", "repo_objects"):
+                        database.execute(f"UPDATE {table} SET lease_until = 1")
+                database.close()
+                self.hub.cli("gc")
 
     def test_create_once(self):
         codes = []

@@ -1,5 +1,5 @@
 """Running a hub: first start, limits, rate limits, TLS, proxies, backup and restore, restarts, broken and hostile clients."""
-import base64, contextlib, hashlib, http.client, json, os, pathlib, signal, socket, ssl, stat, subprocess, sys, tempfile, threading, time, unittest, urllib.request
+import base64, contextlib, hashlib, http.client, json, os, pathlib, shutil, signal, socket, ssl, stat, subprocess, sys, tempfile, threading, time, unittest, urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -139,6 +139,32 @@ print(json.dumps([api.model_info(f"admin/b{i}").sha for i in range(3)]))
             self.assertEqual(other.call("GET", f"/api/models/admin/b{i}/revision/{sha}", other.admin)[0], 200)
         done = run(harness.SERVER, "restore", hub.folder / "copy", "--data", again, env=os.environ, expect=2)
         self.assertIn("lies here already", done.stderr)
+
+    def test_migrate_killed_at_any_moment(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder, True)
+        whole = 0
+        for i in range(30):
+            data = folder / str(i)
+            data.mkdir()
+            (data / "hub.db").touch()  # a database of version 0
+            process = subprocess.Popen([harness.SERVER, "migrate", "--data", data], stdout=subprocess.DEVNULL)
+            time.sleep(i * 0.004)
+            process.kill()
+            whole += process.wait() == 0
+            run(harness.SERVER, "migrate", "--data", data, env=os.environ)
+            run(harness.SERVER, "fsck", "--data", data, env=os.environ)
+        self.assertLess(whole, 30)
+        hub = self.start(data=data)
+        self.assertEqual(hub.call("POST", "/api/repos/create", hub.admin, {"name": "m"})[0], 200)
+
+    def test_the_last_administrator_stays(self):
+        hub = self.start()
+        self.assertIn("last administrator", hub.cli("user", "remove", "admin", expect=1))
+        hub.cli("user", "create", "root", "--admin")
+        hub.cli("user", "remove", "admin")
+        self.assertIn("last administrator", hub.cli("user", "remove", "root", expect=1))
+        hub.cli("user", "remove", "root", "--force")
 
     def test_graceful_stop(self):
         hub = self.start()
