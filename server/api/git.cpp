@@ -2,6 +2,7 @@
 #include <set>
 
 #include "server/api/changes.h"
+#include "server/git/turns.h"
 
 namespace pretrained::server {
 namespace {
@@ -58,8 +59,10 @@ Response upload_pack(Call& call) {
   set_git_headers(response, "application/x-git-upload-pack-result");
   GitStore& git = call.services.git;
   Stream stream;
-  stream.produce = [&git, id = repo.access.id, protocol = protocol_of(call), body](Sink& sink) {
+  stream.produce = [&git, id = repo.access.id, protocol = protocol_of(call), body,
+                    address = call.request.remote_address](Sink& sink) {
     try {
+      ClientTurn turn(address);
       git.upload_pack(id, protocol, reader(body),
                       [&](std::string_view bytes) { sink.write(bytes); });
     } catch (const Busy& e) {
@@ -146,6 +149,7 @@ Response receive_pack(Call& call) {
   };
   Response response;
   set_git_headers(response, "application/x-git-receive-pack-result");
+  ClientTurn turn(call.request.remote_address);
   response.body = call.services.git.receive_pack(repo.access.id, reader(body), check);
   push.finish();
   return response;

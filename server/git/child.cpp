@@ -15,7 +15,6 @@
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <thread>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
@@ -207,11 +206,6 @@ bool pump(Child& child, const GitCall& call, std::string& errors) {
 }
 
 }  // namespace
-
-Turns& Turns::of_process() {
-  static Turns turns(std::max(16u, 4 * std::thread::hardware_concurrency()));
-  return turns;
-}
 
 GitResult run_git(const GitCall& call) {
   std::optional<Turn> turn;

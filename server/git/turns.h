@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
+#include <string>
 
 #include "server/git/git_store.h"
 
@@ -14,6 +16,9 @@ class Turns {
  public:
   explicit Turns(size_t count) : free_(count) {}
   static Turns& of_process();  // 16, or 4 for each processor
+  // Those of one address, half of all: who reads slowly keeps a turn for long, but never
+  // everybody's.
+  static std::shared_ptr<Turns> of_client(const std::string& address);
 
  private:
   friend class Turn;
@@ -41,6 +46,16 @@ class Turn {
 
  private:
   Turns& turns_;
+};
+
+class ClientTurn {
+ public:
+  explicit ClientTurn(const std::string& address)
+      : turns_(Turns::of_client(address)), turn_(*turns_) {}
+
+ private:
+  std::shared_ptr<Turns> turns_;
+  Turn turn_;
 };
 
 }  // namespace pretrained::server
