@@ -109,11 +109,26 @@ class AccessLog {
   std::atomic<uint64_t> requests_{0}, bytes_{0};
 };
 
+void say(const std::string& text) {
+  std::cerr << "pretrained-hub: " << printable(text, 1000) << std::endl;
+}
+
+void reload_certificate(Listener& listener) {
+  try {
+    listener.reload_certificate();
+    say("the certificate was read again");
+  } catch (const Error& error) {
+    say(std::string("the certificate stays as it was: ") + error.what());
+  }
+}
+
 // Waits for SIGINT or SIGTERM, with a status line on a terminal meanwhile.
 void wait_for_signal(const sigset_t& signals, Listener& listener, const AccessLog& log, bool show) {
   uint64_t requests = log.requests(), bytes = log.bytes();
   timespec second{1, 0};
-  while (sigtimedwait(&signals, nullptr, &second) < 0) {
+  for (int signal = 0; signal != SIGINT && signal != SIGTERM;) {
+    signal = sigtimedwait(&signals, nullptr, &second);
+    if (signal == SIGHUP) reload_certificate(listener);
     if (!show) continue;
     uint64_t r = log.requests(), b = log.bytes();
     std::fprintf(stderr, "\r%zu connections  %zu active  %llu requests/s  %.1f MB/s\033[K",
@@ -161,6 +176,7 @@ void serve(ServeOptions& o) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  if (!o.listener.certificate.empty()) sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   AccessLog log(o.access_log);
   Hub hub(o.hub);
@@ -170,9 +186,7 @@ void serve(ServeOptions& o) {
   Listener listener(
       o.listener, [&](Request& request) { return app.handle(request); },
       [&](const Exchange& exchange) { log.write(exchange); });
-  Upkeep upkeep(hub, gc_interval, [](const std::string& text) {
-    std::cerr << "pretrained-hub: " << printable(text, 1000) << std::endl;
-  });
+  Upkeep upkeep(hub, gc_interval, say);
   if (std::filesystem::path file = hub.data / "admin-token"; std::filesystem::exists(file))
     token = file;  // of an earlier start, which may have failed before it said so
   announce(o, listener, token);

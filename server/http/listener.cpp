@@ -440,6 +440,13 @@ uint16_t Listener::port() const { return state_->port; }
 void Listener::run() { state_->run(); }
 void Listener::stop(std::chrono::seconds grace) { state_->stop(grace); }
 
+void Listener::reload_certificate() {
+  auto tls = make_tls_context(state_->options.certificate, state_->options.key);
+  asio::post(state_->io, [state = state_.get(), tls = std::move(tls)]() mutable {
+    state->tls = std::move(tls);  // connections hold the one that they began with
+  });
+}
+
 Listener::Load Listener::load() const {
   std::lock_guard lock(state_->mutex);
   return {state_->open, state_->active, state_->queue.size()};

@@ -65,6 +65,9 @@ class Listener {
   // waits for something else than its client is waited for.
   void run();
   void stop(std::chrono::seconds grace = std::chrono::seconds(20));  // from any thread
+  // Reads certificate and key again, for new connections; IoError, and the old ones stay, where
+  // they cannot be used. Only with TLS, from any thread.
+  void reload_certificate();
   struct Load {
     size_t connections, active, waiting;
   };

@@ -105,6 +105,33 @@ print(json.dumps(pathlib.Path(path).read_bytes() == data))
 """, env | {"HF_HUB_DISABLE_XET": "1"})
         self.assertTrue(done)
 
+    def test_certificates_are_renewed_without_a_pause(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder, True)
+
+        def make(name):
+            run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "k.pem", "-out", folder / "c.pem",
+                "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", env=os.environ)
+            return (folder / "c.pem").read_text()
+
+        def renew(certificate):
+            hub.process.send_signal(signal.SIGHUP)
+            deadline = time.time() + 20
+            while (served := ssl.get_server_certificate(("127.0.0.1", hub.port))) != certificate and time.time() < deadline:
+                time.sleep(0.1)
+            self.assertEqual(served, certificate)
+        first = make("first")
+        hub = self.start("--certificate", folder / "c.pem", "--key", folder / "k.pem")
+        self.assertEqual(ssl.get_server_certificate(("127.0.0.1", hub.port)), first)
+        second = make("second")
+        renew(second)
+        (folder / "c.pem").write_text("none")
+        hub.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        renew(second)
+        self.assertIn(b"the certificate stays as it was", (hub.folder / "server.log").read_bytes())
+        self.assertEqual(hub.stop(), 0)
+
     def test_proxy_headers(self):
         plain, trusting = self.start(), self.start("--trusted-proxy", "127.0.0.1")
         headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "hub.example.org", "X-Forwarded-For": "203.0.113.9"}
