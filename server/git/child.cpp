@@ -97,6 +97,7 @@ class Child {
     posix_spawn_file_actions_adddup2(&actions, child_in.get(), 0);
     posix_spawn_file_actions_adddup2(&actions, child_out.get(), 1);
     posix_spawn_file_actions_adddup2(&actions, child_err.get(), 2);
+    posix_spawn_file_actions_addclosefrom_np(&actions, 3);  // not all libraries set CLOEXEC
     posix_spawn_file_actions_addchdir_np(&actions, call.directory.c_str());
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);

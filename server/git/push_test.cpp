@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 
 #include <fstream>
@@ -264,6 +265,18 @@ TEST(PackScanner, SeesBombsBeforeGitDoes) {
     EXPECT_THROW(scan("PACK" + std::string("\0\0\0\2\0\0\1\0", 8), piece), FormatError);
     EXPECT_THROW(scan("KCAP", piece), FormatError);
   }
+}
+
+// Sockets of clients and of the listener come from libraries that do not mark them: a child that
+// outlives us would keep their connections and the port.
+TEST(Child, HasNoneOfOurFiles) {
+  TemporaryFolder folder;
+  FileDescriptor file(open((folder / "ours").c_str(), O_RDWR | O_CREAT, 0600));
+  ASSERT_GE(file.get(), 0);
+  std::string list =
+      git_output({{"-c", "alias.files=!ls -l /proc/self/fd", "files"}, folder.path()});
+  EXPECT_NE(list.find("/proc/"), list.npos) << list;
+  EXPECT_EQ(list.find("ours"), list.npos) << list;
 }
 
 TEST(Child, IsKilledWhenItHangsAndTalksBothWays) {
