@@ -1,6 +1,6 @@
 """kill -9 at random moments of mixed writes; then nothing acknowledged is lost and nothing half-written is visible.
 usage: crash.py [KILLS]   (50 unless HUB_CRASH_KILLS or the argument says otherwise)"""
-import hashlib, http.client, json, os, pathlib, random, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.parse
+import base64, hashlib, http.client, json, os, pathlib, random, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -43,8 +43,8 @@ class Writer(threading.Thread):
             self.refs["refs/heads/main"] = answer["commitOid"]
 
     def small(self):
-        import base64
-        content, path = self.random.randbytes(self.random.randrange(1, 2000)), f"s/{self.random.randrange(30)}.txt"
+        content = self.random.randbytes(self.random.randrange(1, self.random.choice([2000, 300_000])))
+        path = f"s/{self.random.randrange(30)}.txt"
         self.commit([{"key": "file", "value": {"path": path, "encoding": "base64", "content": base64.b64encode(content).decode()}}],
                     path, hashlib.sha256(content).hexdigest())
 
