@@ -26,6 +26,7 @@ struct ServeOptions {
   std::string listen = "127.0.0.1:8080", anonymous = "read", access_log = "-", reserve = "1GiB",
               gc_interval = "6h", lfs_part = "0";
   bool anonymous_anywhere = false, webhooks_private = false;
+  std::vector<std::string> allowed_hosts;
   ListenerOptions listener;
   HubOptions hub;
 };
@@ -64,6 +65,17 @@ void check_anonymous(const ServeOptions& o, AppOptions& app) {
   if (*role == Role::write && !is_loopback(o.listener.address) && !o.anonymous_anywhere)
     throw ArgumentError("--anonymous write lets everybody who reaches " + o.listener.address +
                         " write: add --anonymous-anywhere if that is meant");
+}
+
+// Where browsers reach the hub but strangers do not, or where its name is known, no page of another
+// site may call it by a name of that site.
+void limit_hosts(ServeOptions& o) {
+  const std::string& url = o.listener.external_url;
+  if (!is_loopback(o.listener.address) && url.empty() && o.allowed_hosts.empty()) return;
+  o.listener.hosts = o.allowed_hosts;
+  if (url.empty()) return;
+  std::string host = url.substr(url.find("://") + 3);
+  o.listener.hosts->push_back(host.substr(0, host.find_first_of(":/")));
 }
 
 // JSON lines, one an exchange. Queries are left out: they may hold signatures.
@@ -165,6 +177,7 @@ void announce(const ServeOptions& o, const Listener& listener, const std::filesy
 void serve(ServeOptions& o) {
   split_address(o.listen, o.listener);
   check_external_url(o.listener.external_url);
+  limit_hosts(o);
   check_anonymous(o, o.hub.app);
   o.hub.data = o.common.data;
   o.hub.disk_reserve = parse_size("--disk-reserve", o.reserve);
@@ -212,6 +225,8 @@ void add_serve(CLI::App& app) {
   command->add_option("--listen", o->listen, "ADDRESS:PORT; port 0: any free one (127.0.0.1:8080)");
   command->add_option("--external-url", o->listener.external_url,
                       "what clients are told, behind a proxy: https://hub.example.org");
+  command->add_option("--allowed-host", o->allowed_hosts,
+                      "a further name that clients may use for the hub");
   command->add_option("--trusted-proxy", o->listener.trusted_proxies,
                       "believe X-Forwarded-… of this address or network");
   command->add_option("--certificate", o->listener.certificate, "PEM file: serve TLS");

@@ -165,6 +165,24 @@ std::string take_authority(std::string& target) {
   return authority;
 }
 
+// "[::1]:80" is ::1, "hub:8080" is hub.
+std::string_view without_port(std::string_view host) {
+  if (host.starts_with('[')) return host.substr(1, host.find(']') - 1);
+  return host.substr(0, host.find(':'));
+}
+
+// Not X-Forwarded-Host: a page can set that.
+void check_host(std::string_view host, const Place& place) {
+  if (!place.hosts) return;
+  std::string name(without_port(host));
+  if (equal_ignoring_case(name, "localhost") || parse_address(name)) return;
+  for (auto& ours : *place.hosts)
+    if (equal_ignoring_case(name, ours)) return;
+  throw HttpError(421, "",
+                  "This hub is not known as '" + printable(name) +
+                      "': use its address, or start it with --allowed-host " + printable(name));
+}
+
 void identify(Request& request, const Peer& peer, const Place& place, std::string host) {
   std::string scheme = peer.encrypted ? "https" : "http";
   if (trusted(peer.address, place)) {
@@ -234,6 +252,7 @@ void parse_head(std::string_view text, const Peer& peer, const Place& place, Hea
   if (auto authority = take_authority(target); !authority.empty()) host = authority;
   identify(request, peer, place, host);
   request.set_target(std::move(target));
+  check_host(host, place);
 }
 
 }  // namespace pretrained::server

@@ -34,6 +34,8 @@ struct Peer {
 struct Place {
   std::string external_url;  // what clients are told; empty: what they used
   std::vector<Network> trusted_proxies;
+  // Names that clients may use for us besides addresses and "localhost"; none: any.
+  std::optional<std::vector<std::string>> hosts;
 };
 
 struct Head {
@@ -45,8 +47,8 @@ struct Head {
   uint64_t length = 0;  // of the body; 0 where chunked
 };
 
-// Reads one whole head, "GET / HTTP/1.1\r\n…\r\n\r\n". HttpError 400, 417 (other expectations), 501
-// (transfer codings other than chunked), 505; `head` then holds what was read before.
+// Reads one whole head, "GET / HTTP/1.1\r\n…\r\n\r\n". HttpError 400, 417 (other expectations), 421
+// (a host that is not ours), 501 (transfer codings other than chunked), 505; `head` then holds what was read before.
 void parse_head(std::string_view text, const Peer& peer, const Place& place, Head& head);
 
 std::string new_request_id();

@@ -226,6 +226,23 @@ TEST(Head, AbsoluteTargetsNameTheHost) {
   EXPECT_EQ(refusal("GET http:///x HTTP/1.1\r\nHost: hub"), 400);
 }
 
+TEST(Head, HostsThatAreNotOursAreRefused) {
+  Place place;
+  place.hosts = {"hub.example.org", "Inner"};
+  auto status = [&](const std::string& lines) { return status_of([&] { head(lines, place); }); };
+  for (const char* ours : {"127.0.0.1:8080", "[::1]:8080", "[::1]", "192.0.2.7", "localhost:8080",
+                           "LOCALHOST", "hub.example.org", "HUB.example.org:443", "inner:1"})
+    EXPECT_EQ(status("GET / HTTP/1.1\r\nHost: " + std::string(ours)), 0) << ours;
+  for (const char* other : {"evil.example", "evil.example:8080", "127.0.0.1.evil.example",
+                            "hub.example.org.evil.example", "localhost.evil.example", "2130706433"})
+    EXPECT_EQ(status("GET / HTTP/1.1\r\nHost: " + std::string(other)), 421) << other;
+  EXPECT_EQ(status("GET http://evil.example/ HTTP/1.1\r\nHost: inner"), 421);
+  EXPECT_EQ(status("GET / HTTP/1.0"), 0);
+  place.trusted_proxies.emplace_back("127.0.0.1");
+  EXPECT_EQ(status("GET / HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost"), 421);
+  EXPECT_EQ(status("GET / HTTP/1.1\r\nHost: [::1]:80\r\nX-Forwarded-Host: named.by.proxy"), 0);
+}
+
 TEST(Head, WhatTwoServersCouldReadDifferentlyIsRefused) {
   const std::string start = "POST / HTTP/1.1\r\nHost: a\r\n";
   for (auto lines : {"Content-Length: 5\r\nContent-Length: 5",

@@ -81,7 +81,7 @@ std::string neighbours_of(const tcp::socket& socket, const Peer& peer,
 }
 
 Place make_place(const ListenerOptions& options) {
-  Place place{options.external_url, {}};
+  Place place{options.external_url, {}, options.hosts};
   for (auto& text : options.trusted_proxies) place.trusted_proxies.emplace_back(text);
   return place;
 }

@@ -24,6 +24,9 @@ struct ListenerOptions {
   std::string external_url;                // what clients are told; empty: from Host and TLS
   // Addresses and networks ("10.0.0.0/8") whose X-Forwarded-… and X-Request-Id are believed.
   std::vector<std::string> trusted_proxies;
+  // Names that Host may have besides addresses and "localhost", without port; none: any. A page of
+  // another site may point a name of its own at this machine (DNS rebinding); others get 421.
+  std::optional<std::vector<std::string>> hosts;
   size_t workers = 64;  // requests in progress; more wait, see `queue`
   size_t queue = 1024;  // waiting requests; beyond: 503 with Retry-After
   // Requests in progress of one address (of IPv6: one /64), so that one slow client cannot hold all
