@@ -161,7 +161,9 @@ class Accounts {
   };
   // The access token may do what its user may, lasts 30 days, and its refresh token 180. A refresh
   // gives a new pair; the used refresh token gives others for 10 minutes more, lest an answer was
-  // lost on the way.
+  // lost on the way. Used after that, it ends its login: every token that came of it. Of one user
+  // the newest 200 refresh tokens, used ones included, are kept with their access tokens, and at
+  // most 20 approved logins wait to be fetched (TooManyAttempts).
   Grant poll_device_login(const std::string& device_code);
   Grant refresh(const std::string& refresh_token);
 

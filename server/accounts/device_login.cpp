@@ -15,6 +15,7 @@ constexpr int64_t kWaiting = 10'000;
 constexpr int64_t kDayMs = 86'400'000;
 constexpr int64_t kAccessMs = 30 * kDayMs, kRefreshMs = 180 * kDayMs;
 constexpr int64_t kForgivenMs = 600'000;
+constexpr int64_t kApproved = 20, kRefreshTokens = 200;  // of one user
 constexpr size_t kDeviceLetters = 40, kRefreshLetters = 40;
 
 // Section 6.1: no vowels, so no words; nothing that is taken for something else.
@@ -50,16 +51,30 @@ void forget_old_logins(Transaction& t, int64_t now) {
   t.run("DELETE FROM refresh_tokens WHERE expires_at <= ?", now);
 }
 
-Accounts::Grant add_grant(Transaction& t, int64_t user, int64_t now) {
+// `login`: the one that is renewed; none: a new one.
+Accounts::Grant add_grant(Transaction& t, int64_t user, int64_t now,
+                          const std::optional<Bytes>& login = {}) {
   Accounts::Grant grant;
   std::string name = "device login " + iso8601(now).substr(0, 10) + " " + random_hex(8);
   auto access = add_token(t, user, name, "write", {}, now + kAccessMs);
   grant.access_token = access.secret;
   grant.refresh_token = "hfr_" + random_letters(kAlphanumerics, kRefreshLetters);
   grant.expires_in = kAccessMs / 1000;
-  t.run("INSERT INTO refresh_tokens (hash, user, token, expires_at) VALUES (?, ?, ?, ?)",
-        hash_of(grant.refresh_token), user, access.token.id, now + kRefreshMs);
+  Bytes hash = hash_of(grant.refresh_token);
+  t.run("INSERT INTO refresh_tokens (hash, user, token, login, expires_at) VALUES (?, ?, ?, ?, ?)",
+        hash, user, access.token.id, login.value_or(hash), now + kRefreshMs);
+  // The rows of refresh_tokens go with them.
+  t.run(
+      "DELETE FROM tokens WHERE id IN (SELECT token FROM refresh_tokens WHERE user = ?"
+      " ORDER BY expires_at DESC, token DESC LIMIT -1 OFFSET ?)",
+      user, kRefreshTokens);
   return grant;
+}
+
+// Two use what only one was given: nobody can say who the thief is.
+void end_login(Transaction& t, const Bytes& login) {
+  t.run("DELETE FROM tokens WHERE id IN (SELECT token FROM refresh_tokens WHERE login = ?)", login);
+  t.run("DELETE FROM refresh_tokens WHERE login = ?", login);
 }
 
 bool is_enabled(Transaction& t, int64_t user) {
@@ -126,6 +141,12 @@ Accounts::Decision Accounts::decide_device_login(const std::string& user_code, i
   count_guess(address);
   return database_.write([&](Transaction& t) {
     if (!is_enabled(t, user)) return Decision::unknown;
+    auto waiting = t.one(
+        "SELECT count(*) FROM device_codes WHERE user = ? AND state = 'approved' AND expires_at > "
+        "?",
+        user, now_ms());
+    if (approve && waiting->integer(0) >= kApproved)
+      throw TooManyAttempts("too many approved logins wait to be fetched", kCodeSeconds);
     int64_t changed = t.run(
         "UPDATE device_codes SET state = ?, user = ? WHERE user_code = ? AND state = 'pending' "
         "AND expires_at > ?",
@@ -167,16 +188,19 @@ Accounts::Grant Accounts::refresh(const std::string& refresh_token) {
   Bytes hash = hash_of(refresh_token);
   return database_.write([&](Transaction& t) {
     int64_t now = now_ms();
-    auto row =
-        t.one("SELECT user, replaced_at, expires_at FROM refresh_tokens WHERE hash = ?", hash);
+    auto row = t.one(
+        "SELECT user, replaced_at, expires_at, login FROM refresh_tokens WHERE hash = ?", hash);
     if (!row || row->integer(2) <= now) return failed("invalid_grant");
     auto replaced = row->optional_integer(1);
-    if (replaced && *replaced <= now - kForgivenMs) return failed("invalid_grant");
+    if (replaced && *replaced <= now - kForgivenMs) {
+      end_login(t, Bytes{row->bytes(3)});
+      return failed("invalid_grant");
+    }
     if (!is_enabled(t, row->integer(0))) return failed("invalid_grant");
     t.run("UPDATE refresh_tokens SET replaced_at = coalesce(replaced_at, ?) WHERE hash = ?", now,
           hash);
     forget_old_logins(t, now);
-    return add_grant(t, row->integer(0), now);
+    return add_grant(t, row->integer(0), now, Bytes{row->bytes(3)});
   });
 }
 

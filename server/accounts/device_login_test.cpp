@@ -142,7 +142,6 @@ TEST_F(DeviceLogin, RefreshGivesANewPairAndForgivesALostAnswer) {
   EXPECT_EQ(second.error, "");
   for (auto& grant : {first, lost, second}) EXPECT_TRUE(accounts.authenticate(grant.access_token));
   pass_seconds(601);
-  EXPECT_EQ(accounts.refresh(first.refresh_token).error, "invalid_grant");
   auto third = accounts.refresh(second.refresh_token);
   EXPECT_EQ(third.error, "");
 
@@ -157,10 +156,47 @@ TEST_F(DeviceLogin, RefreshGivesANewPairAndForgivesALostAnswer) {
   EXPECT_EQ(rows("refresh_tokens"), 1);
 }
 
+TEST_F(DeviceLogin, ARefreshTokenUsedAgainEndsItsLogin) {
+  auto other = log_in(), first = log_in();
+  auto second = accounts.refresh(first.refresh_token);
+  auto third = accounts.refresh(second.refresh_token);
+  pass_seconds(601);
+  EXPECT_EQ(accounts.refresh(first.refresh_token).error, "invalid_grant");
+  EXPECT_EQ(accounts.refresh(third.refresh_token).error, "invalid_grant");
+  for (auto& grant : {first, second, third})
+    EXPECT_FALSE(accounts.authenticate(grant.access_token));
+  EXPECT_TRUE(accounts.authenticate(other.access_token));
+  EXPECT_EQ(accounts.refresh(other.refresh_token).error, "");
+}
+
+TEST_F(DeviceLogin, LoginsOfOneUserAreBounded) {
+  auto first = log_in();
+  auto grant = log_in();
+  for (int i = 0; i < 199; i++) grant = accounts.refresh(grant.refresh_token);
+  EXPECT_EQ(rows("refresh_tokens"), 200);
+  EXPECT_EQ(rows("tokens"), 200);
+  EXPECT_FALSE(accounts.authenticate(first.access_token)) << "the oldest";
+  EXPECT_TRUE(accounts.authenticate(grant.access_token));
+  EXPECT_EQ(accounts.refresh(grant.refresh_token).error, "");
+
+  auto approve = [&] {
+    auto code = accounts.start_device_login("client");
+    return accounts.decide_device_login(code.user_code, bob.id, true, random_hex(8));
+  };
+  for (int i = 0; i < 20; i++) EXPECT_EQ(approve(), Accounts::Decision::done);
+  EXPECT_THROW(approve(), TooManyAttempts);
+  pass_seconds(901);
+  EXPECT_EQ(approve(), Accounts::Decision::done);
+}
+
 TEST_F(DeviceLogin, RefreshEndsWithTheTokenAndTheUser) {
   auto grant = log_in();
   accounts.revoke(accounts.tokens(bob.id).at(0).id);
   EXPECT_EQ(accounts.refresh(grant.refresh_token).error, "invalid_grant");
+  grant = log_in();
+  auto next = accounts.refresh(grant.refresh_token);
+  accounts.revoke(accounts.authenticate(next.access_token)->token->id);
+  EXPECT_EQ(accounts.refresh(grant.refresh_token).error, "invalid_grant") << "not forgiven then";
   grant = log_in();
   accounts.set_disabled(bob.id, true);
   EXPECT_EQ(accounts.refresh(grant.refresh_token).error, "invalid_grant");

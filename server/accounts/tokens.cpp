@@ -148,7 +148,10 @@ std::vector<Token> Accounts::tokens(int64_t user) {
 
 void Accounts::revoke(int64_t token) {
   database_.write([&](Transaction& t) {
-    t.run("DELETE FROM refresh_tokens WHERE token = ?", token);
+    t.run(
+        "DELETE FROM refresh_tokens WHERE login IN"
+        " (SELECT login FROM refresh_tokens WHERE token = ?)",
+        token);
     if (t.run("UPDATE tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", now_ms(),
               token) == 0)
       throw NotFoundError("there is no token number " + std::to_string(token));

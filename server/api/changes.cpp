@@ -15,7 +15,7 @@ bool owns_pull_request(Services& services, const Caller& caller, const Repo& rep
   if (!number) return false;
   Discussions discussions(services.database, services.git, services.repos);
   auto found = discussions.find(repo, *number);
-  return found && found->is_pull_request && found->author == caller.user->name &&
+  return found && found->is_pull_request && found->author_id == caller.user->id &&
          (found->status == "draft" || found->status == "open");
 }
 

@@ -46,9 +46,16 @@ bool may_write(Call& call, const Repo& repo) {
          Role::write;
 }
 
-void require_author_or_writer(Call& call, const Repo& repo, const std::string& author) {
-  if (call.caller.name() == author || may_write(call, repo)) return;
-  throw HttpError(403, "", "Only " + author + " and those with write access may do this");
+// Of a Discussion or a DiscussionEvent.
+template <class T>
+bool is_author(const Call& call, const T& of) {
+  return call.caller.user && of.author_id == call.caller.user->id;
+}
+
+template <class T>
+void require_author_or_writer(Call& call, const Repo& repo, const T& of) {
+  if (is_author(call, of) || may_write(call, repo)) return;
+  throw HttpError(403, "", "Only " + of.author + " and those with write access may do this");
 }
 
 // ---- how they look
@@ -159,7 +166,7 @@ Response edit(Call& call) {
   Repo repo = require_participant(call);
   Discussion d = require_discussion(call, repo);
   auto event = require_comment(call, repo, d);
-  if (event.author != call.caller.name())
+  if (!is_author(call, event))
     throw HttpError(403, "", "Only " + event.author + " may edit this comment");
   auto edited = discussions(call).edit(repo, d, event.id, string_field(read_json(call), "content"));
   return json_response(Json::Object{{"updatedComment", event_facts(call, edited)}});
@@ -169,7 +176,7 @@ Response hide(Call& call) {
   Repo repo = require_participant(call);
   Discussion d = require_discussion(call, repo);
   auto event = require_comment(call, repo, d);
-  require_author_or_writer(call, repo, event.author);
+  require_author_or_writer(call, repo, event);
   auto hidden = discussions(call).hide(call.caller, repo, d, event.id);
   return json_response(Json::Object{{"updatedComment", event_facts(call, hidden)}});
 }
@@ -177,7 +184,7 @@ Response hide(Call& call) {
 Response rename(Call& call) {
   Repo repo = require_participant(call);
   Discussion d = require_discussion(call, repo);
-  require_author_or_writer(call, repo, d.author);
+  require_author_or_writer(call, repo, d);
   auto event =
       discussions(call).rename(call.caller, repo, d, string_field(read_json(call), "title"));
   return json_response(Json::Object{{"newTitle", event_facts(call, event)}});
@@ -186,7 +193,7 @@ Response rename(Call& call) {
 Response set_status(Call& call) {
   Repo repo = require_participant(call);
   Discussion d = require_discussion(call, repo);
-  require_author_or_writer(call, repo, d.author);
+  require_author_or_writer(call, repo, d);
   Json body = read_json(call);
   auto event = discussions(call).set_status(call.caller, repo, d, string_field(body, "status"),
                                             optional_string_field(body, "comment").value_or(""));

@@ -245,9 +245,9 @@ Response user_overview(Call& call) {
   auto counts = call.services.database.read([&](Transaction& t) {
     return t
         .one(
-            "SELECT (SELECT count(*) FROM likes WHERE user = ?),"
-            " (SELECT count(*) FROM discussions WHERE author = ?)",
-            user.id, user.name)
+            "SELECT (SELECT count(*) FROM likes WHERE user = ?1),"
+            " (SELECT count(*) FROM discussions WHERE author_id = ?1)",
+            user.id)
         .value();
   });
   facts["numLikes"] = counts.integer(0);

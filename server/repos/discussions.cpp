@@ -11,7 +11,8 @@ constexpr size_t kMaxTitle = 250, kMaxText = 64 << 10;
 constexpr int64_t kMaxEvents = 10'000, kMaxEventBytes = 16 << 20;  // of one discussion
 
 constexpr const char* kColumns =
-    "num, title, author, status, is_pull_request, base, merge_commit, created_at";
+    "num, title, author, status, is_pull_request, base, merge_commit, created_at, author_id";
+constexpr const char* kEventColumns = "id, type, author, data, created_at, author_id";
 
 Discussion discussion_of(const Row& row) {
   Discussion d;
@@ -23,11 +24,16 @@ Discussion discussion_of(const Row& row) {
   d.base = row.optional_text(5).value_or("");
   d.merge_commit = row.optional_text(6);
   d.created_at = row.integer(7);
+  d.author_id = row.optional_integer(8);
   return d;
 }
 
 DiscussionEvent event_of(const Row& row) {
-  return {row.text(0), row.text(1), row.text(2), Json::parse(row.text(3), "discussion_events.data"),
+  return {row.text(0),
+          row.text(1),
+          row.text(2),
+          row.optional_integer(5),
+          Json::parse(row.text(3), "discussion_events.data"),
           row.integer(4)};
 }
 
@@ -80,13 +86,18 @@ int64_t next_number(Transaction& t, const Repo& repo) {
       ->integer(0);
 }
 
-void insert(Transaction& t, const Repo& repo, const Discussion& d, const std::string& text) {
+std::optional<int64_t> id_of(const Caller& caller) {
+  return caller.user ? std::optional(caller.user->id) : std::nullopt;
+}
+
+void insert(Transaction& t, const Caller& caller, const Repo& repo, const Discussion& d,
+            const std::string& text) {
   t.run(
-      "INSERT INTO discussions (repo, num, title, author, is_pull_request, status, base,"
-      " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-      repo.access.id, d.num, d.title, d.author, d.is_pull_request, d.status,
+      "INSERT INTO discussions (repo, num, title, author, author_id, is_pull_request, status, base,"
+      " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      repo.access.id, d.num, d.title, d.author, d.author_id, d.is_pull_request, d.status,
       d.is_pull_request ? std::optional<std::string>(d.base) : std::nullopt, d.created_at);
-  add_event(t, repo, d.num, "comment", d.author, comment_data(text, d.author, 0, false));
+  add_event(t, repo, d.num, "comment", caller, comment_data(text, d.author, 0, false));
   announce(t, repo, d, "create");
 }
 
@@ -107,15 +118,15 @@ void check_room(Transaction& t, const Repo& repo, int64_t num) {
 }  // namespace
 
 DiscussionEvent add_event(Transaction& t, const Repo& repo, int64_t num, const std::string& type,
-                          const std::string& author, const Json& data) {
+                          const Caller& author, const Json& data) {
   check_room(t, repo, num);
-  DiscussionEvent event{random_hex(24), type, author, data, now_ms()};
+  DiscussionEvent event{random_hex(24), type, author.name(), id_of(author), data, now_ms()};
   t.run(
-      "INSERT INTO discussion_events (id, repo, num, ordinal, type, author, data, created_at)"
-      " SELECT ?, ?, ?, coalesce(max(ordinal), 0) + 1, ?, ?, ?, ? FROM discussion_events"
-      " WHERE repo = ? AND num = ?",
-      event.id, repo.access.id, num, type, author, data.dump(0), event.created_at, repo.access.id,
-      num);
+      "INSERT INTO discussion_events (id, repo, num, ordinal, type, author, author_id, data,"
+      " created_at) SELECT ?, ?, ?, coalesce(max(ordinal), 0) + 1, ?, ?, ?, ?, ?"
+      " FROM discussion_events WHERE repo = ? AND num = ?",
+      event.id, repo.access.id, num, type, event.author, event.author_id, data.dump(0),
+      event.created_at, repo.access.id, num);
   return event;
 }
 
@@ -167,8 +178,8 @@ std::vector<DiscussionEvent> Discussions::events(const Repo& repo, int64_t num) 
   return database_.read([&](Transaction& t) {
     std::vector<DiscussionEvent> events;
     for (const auto& row :
-         t.query("SELECT id, type, author, data, created_at FROM discussion_events"
-                 " WHERE repo = ? AND num = ? ORDER BY ordinal",
+         t.query(std::string("SELECT ") + kEventColumns +
+                     " FROM discussion_events WHERE repo = ? AND num = ? ORDER BY ordinal",
                  repo.access.id, num))
       events.push_back(event_of(row));
     return events;
@@ -178,10 +189,9 @@ std::vector<DiscussionEvent> Discussions::events(const Repo& repo, int64_t num) 
 std::optional<DiscussionEvent> Discussions::event(const Repo& repo, int64_t num,
                                                   const std::string& id) {
   return database_.read([&](Transaction& t) -> std::optional<DiscussionEvent> {
-    auto row = t.one(
-        "SELECT id, type, author, data, created_at FROM discussion_events"
-        " WHERE id = ? AND repo = ? AND num = ?",
-        id, repo.access.id, num);
+    auto row = t.one(std::string("SELECT ") + kEventColumns +
+                         " FROM discussion_events WHERE id = ? AND repo = ? AND num = ?",
+                     id, repo.access.id, num);
     return row ? std::optional<DiscussionEvent>(event_of(*row)) : std::nullopt;
   });
 }
@@ -192,11 +202,12 @@ Discussion Discussions::open(const Caller& caller, const Repo& repo, const std::
   Discussion d;
   d.title = checked_title(title);
   d.author = caller.name();
+  d.author_id = id_of(caller);
   d.status = "open";
   d.created_at = now_ms();
   database_.write([&](Transaction& t) {
     d.num = next_number(t, repo);
-    insert(t, repo, d, description);
+    insert(t, caller, repo, d, description);
   });
   return d;
 }
@@ -209,6 +220,7 @@ Discussion Discussions::open_pull_request(const Caller& caller, const Repo& repo
   Discussion d;
   d.title = checked_title(title);
   d.author = caller.name();
+  d.author_id = id_of(caller);
   d.status = draft ? "draft" : "open";
   d.is_pull_request = true;
   d.base = base;
@@ -221,7 +233,7 @@ Discussion Discussions::open_pull_request(const Caller& caller, const Repo& repo
   std::lock_guard lock(numbering);
   d.num = database_.read([&](Transaction& t) { return next_number(t, repo); });
   repos_.publish(caller, repo, content.packs, {{d.ref(), kNoOid, head}}, content.objects,
-                 [&](Transaction& t) { insert(t, repo, d, description); });
+                 [&](Transaction& t) { insert(t, caller, repo, d, description); });
   return d;
 }
 
@@ -230,7 +242,7 @@ DiscussionEvent Discussions::comment(const Caller& caller, const Repo& repo,
   check_text(text);
   if (text.empty()) throw ArgumentError("comment: is empty");
   return database_.write([&](Transaction& t) {
-    auto event = add_event(t, repo, discussion.num, "comment", caller.name(),
+    auto event = add_event(t, repo, discussion.num, "comment", caller,
                            comment_data(text, caller.name(), 0, false));
     announce_comment(t, repo, discussion, event, "create");
     return event;
@@ -243,10 +255,9 @@ namespace {
 DiscussionEvent rewrite(Database& database, const Repo& repo, const Discussion& discussion,
                         const std::string& id, const std::string& text, bool hide) {
   return database.write([&](Transaction& t) {
-    auto row = t.one(
-        "SELECT id, type, author, data, created_at FROM discussion_events"
-        " WHERE id = ? AND repo = ? AND num = ?",
-        id, repo.access.id, discussion.num);
+    auto row = t.one(std::string("SELECT ") + kEventColumns +
+                         " FROM discussion_events WHERE id = ? AND repo = ? AND num = ?",
+                     id, repo.access.id, discussion.num);
     if (!row || row->text(1) != "comment")
       throw NotFoundError("comment " + printable(id) + ": not found");
     DiscussionEvent event = event_of(*row);
@@ -284,7 +295,7 @@ DiscussionEvent Discussions::rename(const Caller& caller, const Repo& repo,
     t.run("UPDATE discussions SET title = ? WHERE repo = ? AND num = ?", renamed.title,
           repo.access.id, discussion.num);
     announce(t, repo, renamed, "update");
-    return add_event(t, repo, discussion.num, "title-change", caller.name(),
+    return add_event(t, repo, discussion.num, "title-change", caller,
                      Json::Object{{"from", discussion.title}, {"to", renamed.title}});
   });
 }
@@ -306,10 +317,10 @@ DiscussionEvent Discussions::set_status(const Caller& caller, const Repo& repo,
       throw ConflictError("discussion " + std::to_string(discussion.num) + ": is " +
                           (discussion.status == "merged" ? "merged" : status) + " already");
     if (!comment.empty())
-      add_event(t, repo, discussion.num, "comment", caller.name(),
+      add_event(t, repo, discussion.num, "comment", caller,
                 comment_data(comment, caller.name(), 0, false));
     announce(t, repo, changed, "update");
-    return add_event(t, repo, discussion.num, "status-change", caller.name(),
+    return add_event(t, repo, discussion.num, "status-change", caller,
                      Json::Object{{"status", status}});
   });
 }
@@ -383,9 +394,9 @@ Oid Discussions::merge(const Caller& caller, const Repo& repo, const Discussion&
                        stored.commit, repo.access.id, pull_request.num);
                    if (rows == 0) throw ConflictError(name + ": is not open any more");
                    if (!comment.empty())
-                     add_event(t, repo, pull_request.num, "comment", caller.name(),
+                     add_event(t, repo, pull_request.num, "comment", caller,
                                comment_data(comment, caller.name(), 0, false));
-                   add_event(t, repo, pull_request.num, "status-change", caller.name(),
+                   add_event(t, repo, pull_request.num, "status-change", caller,
                              Json::Object{{"status", "merged"}});
                    Discussion merged = pull_request;
                    merged.status = "merged";

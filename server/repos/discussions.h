@@ -14,6 +14,7 @@ namespace pretrained::server {
 struct Discussion {
   int64_t num = 0;
   std::string title, author, status;  // "draft", "open", "closed", "merged"
+  std::optional<int64_t> author_id;   // none: nobody, or an account that is gone
   bool is_pull_request = false;
   std::string base;  // "refs/heads/main"; of pull requests
   std::optional<std::string> merge_commit;
@@ -23,7 +24,8 @@ struct Discussion {
 
 struct DiscussionEvent {
   std::string id, type, author;  // "comment", "status-change", "commit", "title-change"
-  Json data;                     // as the API shows it
+  std::optional<int64_t> author_id;
+  Json data;  // as the API shows it
   int64_t created_at = 0;
 };
 
@@ -88,6 +90,6 @@ class Discussions {
 
 // Appends to a discussion inside a transaction.
 DiscussionEvent add_event(Transaction& transaction, const Repo& repo, int64_t num,
-                          const std::string& type, const std::string& author, const Json& data);
+                          const std::string& type, const Caller& author, const Json& data);
 
 }  // namespace pretrained::server

@@ -173,7 +173,7 @@ void Repos::note_commits(const Caller& caller, const Repo& repo, const RefUpdate
   database_.write([&](Transaction& t) {
     if (!t.one("SELECT 1 FROM discussions WHERE repo = ? AND num = ?", repo.access.id, num)) return;
     for (auto commit = commits.rbegin(); commit != commits.rend(); ++commit)
-      add_event(t, repo, num, "commit", caller.name(),
+      add_event(t, repo, num, "commit", caller,
                 Json::Object{{"subject", commit->title}, {"oid", commit->oid}});
   });
 }

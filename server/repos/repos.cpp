@@ -232,6 +232,7 @@ void Repos::move(const Repo& repo, const Account& new_owner, const std::string& 
           repo.access.owner_name, repo.access.name, repo.access.id);
     t.run("DELETE FROM moves WHERE type = ? AND owner = ? AND name = ?", type, new_owner.name,
           new_name);
+    t.run("UPDATE webhooks SET owner = ? WHERE repo = ?", new_owner.id, repo.access.id);
     t.run("UPDATE repo_search SET name = ? WHERE rowid = ?", new_owner.name + "/" + new_name,
           repo.access.id);
     Repo moved = repo;

@@ -249,6 +249,23 @@ CREATE INDEX lfs_locks_by_user ON lfs_locks (user);
                                                 R"sql(
 ALTER TABLE xorbs ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;  -- found by fsck; its chunks are stored again
 CREATE INDEX damaged_xorbs ON xorbs (hash) WHERE damaged = 1;
+
+-- Names of authors stay as they were; who may do what goes by number.
+ALTER TABLE discussions ADD COLUMN author_id INTEGER REFERENCES accounts ON DELETE SET NULL;
+ALTER TABLE discussion_events ADD COLUMN author_id INTEGER REFERENCES accounts ON DELETE SET NULL;
+CREATE INDEX discussions_by_author ON discussions (author_id);
+CREATE INDEX discussion_events_by_author ON discussion_events (author_id);
+UPDATE discussions SET author_id = (SELECT id FROM accounts a WHERE a.kind = 'user'
+  AND a.name = discussions.author AND a.created_at <= discussions.created_at);
+UPDATE discussion_events SET author_id = (SELECT id FROM accounts a WHERE a.kind = 'user'
+  AND a.name = discussion_events.author AND a.created_at <= discussion_events.created_at);
+
+-- Those of one device login end together.
+ALTER TABLE refresh_tokens ADD COLUMN login BLOB;
+UPDATE refresh_tokens SET login = hash;
+CREATE INDEX refresh_tokens_by_user ON refresh_tokens (user, expires_at);
+CREATE INDEX refresh_tokens_by_token ON refresh_tokens (token);
+CREATE INDEX refresh_tokens_by_login ON refresh_tokens (login);
 )sql"};
   return list;
 }
