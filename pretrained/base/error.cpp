@@ -6,7 +6,7 @@ namespace pretrained {
 namespace {
 
 // The code point that starts at text[i] and its length, or length 0 where the bytes are not UTF-8.
-std::pair<uint32_t, size_t> decode(const std::string& text, size_t i) {
+std::pair<uint32_t, size_t> decode(std::string_view text, size_t i) {
   auto byte = [&](size_t k) { return static_cast<unsigned char>(text[k]); };
   unsigned char lead = byte(i);
   if (lead < 0x80) return {lead, 1};
@@ -55,6 +55,16 @@ std::string printable(const std::string& text, size_t limit) {
     i += length;
   }
   return out;
+}
+
+size_t utf8_length(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    size_t length = decode(text, i).second;
+    if (length == 0) break;
+    i += length;
+  }
+  return i;
 }
 
 }  // namespace pretrained

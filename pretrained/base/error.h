@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -87,5 +88,8 @@ class PRETRAINED_API CompileError : public Error {
 // and bidirectional overrides become \xNN or \u{NNNN}; invalid UTF-8 becomes \xNN; longer than
 // `limit` bytes is cut with "…".
 PRETRAINED_API std::string printable(const std::string& text, size_t limit = 200);
+
+// How many bytes at the start of the text are UTF-8: all of them where the text is.
+PRETRAINED_API size_t utf8_length(std::string_view text);
 
 }  // namespace pretrained

@@ -6,6 +6,93 @@
 #include <set>
 
 namespace pretrained::server {
+namespace {
+
+// As huggingface_hub's Expand…Property_T have them, with what its older versions and the JavaScript
+// client ask for.
+const std::set<std::string> kExpand = {
+    "author", "cardData",  "createdAt",    "disabled",      "downloads",   "downloadsAllTime",
+    "gated",  "gitalyUid", "lastModified", "likes",         "private",     "resourceGroup",
+    "sha",    "siblings",  "tags",         "trendingScore", "usedStorage", "xetEnabled"};
+const std::map<std::string, std::set<std::string>> kExpandOfType = {
+    {"model",
+     {"baseModels", "childrenModelCount", "config", "evalResults", "gguf", "inference",
+      "inferenceProviderMapping", "library_name", "mask_token", "model-index", "pipeline_tag",
+      "safetensors", "securityRepoStatus", "spaces", "transformersInfo", "widgetData"}},
+    {"dataset", {"citation", "description", "mainSize", "paperswithcode_id"}},
+    {"space", {"datasets", "models", "region", "runtime", "sdk", "subdomain"}}};
+
+const Json* member(const Json& json, const char* first, const char* second) {
+  const Json* found = json.find(first);
+  return found ? found->find(second) : nullptr;
+}
+
+// Which auto class loads it: "ResNetForImageClassification" is of AutoModelForImageClassification.
+Json transformers_info(const Repo& repo) {
+  const Json* field = repo.config.find("architectures");
+  const auto* list = field ? field->get_if<Json::Array>() : nullptr;
+  const auto* name = list && !list->empty() ? (*list)[0].get_if<std::string>() : nullptr;
+  if (!name || repo.library_name != "transformers") return nullptr;
+  size_t purpose = name->rfind("For");
+  Json::Object info{
+      {"auto_model", "AutoModel" + (purpose == name->npos ? "" : name->substr(purpose))}};
+  if (repo.pipeline_tag) info["pipeline_tag"] = *repo.pipeline_tag;
+  if (repo.config.find("tokenizer_config")) info["processor"] = "AutoTokenizer";
+  return info;
+}
+
+Json security_status() {
+  return Json::Object{{"scansDone", false}, {"filesWithIssues", Json::Array{}}};
+}
+
+// What only `expand` gives, of those that the hub can know.
+void add_rare_facts(const Repo& repo, Json::Object& facts) {
+  auto add = [&](const char* name, const Json* value) {
+    if (value && !value->is_null()) facts[name] = *value;
+  };
+  const std::string& type = repo.access.type;
+  if (type == "model") {
+    facts["inferenceProviderMapping"] = Json::Array{};
+    facts["securityRepoStatus"] = security_status();
+    add("mask_token", member(repo.config, "tokenizer_config", "mask_token"));
+    add("widgetData", repo.card.find("widget"));
+  }
+  if (type == "dataset") add("paperswithcode_id", repo.card.find("paperswithcode_id"));
+  if (type == "space")
+    for (const char* name : {"datasets", "models"}) add(name, repo.card.find(name));
+}
+
+Json siblings_json(Services& services, const Repo& repo, const Oid& commit, bool blobs);
+
+}  // namespace
+
+std::set<std::string> read_expand(const Request& request, const std::string& type) {
+  std::set<std::string> expand;
+  for (const char* parameter : {"expand", "expand[]"})
+    for (auto& name : request.parameters(parameter)) {
+      if (!kExpand.contains(name) && !kExpandOfType.at(type).contains(name))
+        throw HttpError(400, "", "expand '" + printable(name) + "': no property of a " + type);
+      expand.insert(name);
+    }
+  return expand;
+}
+
+Json::Object expanded_facts(Services& services, const Repo& repo, const std::string& revision,
+                            const std::set<std::string>& expand, bool blobs) {
+  Json::Object facts = repo_facts(repo);
+  add_rare_facts(repo, facts);
+  std::erase_if(facts, [&](const auto& fact) {
+    return fact.first != "_id" && fact.first != "id" && !expand.contains(fact.first);
+  });
+  bool siblings = expand.contains("siblings");
+  if (!siblings && !expand.contains("sha")) return facts;
+  auto commit = services.git.resolve(repo.access.id, revision);
+  if (commit && expand.contains("sha")) facts["sha"] = *commit;
+  if (siblings)
+    facts["siblings"] =
+        commit ? siblings_json(services, repo, *commit, blobs) : Json(Json::Array{});
+  return facts;
+}
 
 Json::Object repo_facts(const Repo& repo) {
   Json::Object facts{
@@ -34,6 +121,7 @@ Json::Object repo_facts(const Repo& repo) {
   if (!repo.config.is_null()) facts["config"] = repo.config;
   if (!repo.weights.is_null()) facts["safetensors"] = repo.weights;
   if (const Json* index = repo.card.find("model-index")) facts["model-index"] = *index;
+  if (Json info = transformers_info(repo); !info.is_null()) facts["transformersInfo"] = info;
   return facts;
 }
 
@@ -122,9 +210,10 @@ Json entries_json(Call& call, const Repo& repo, GitView& view, const Oid& commit
 
 // ---- info ---------------------------------------------------------------------------------------
 
-Json siblings_json(Call& call, const Repo& repo, GitView& view, const Oid& commit, bool blobs) {
+Json siblings_json(Services& services, const Repo& repo, const Oid& commit, bool blobs) {
+  auto view = services.git.open(repo.access.id);
   std::vector<TreeEntry> files;
-  view.list(commit, "", true, "", [&](const TreeEntry& entry) {
+  view->list(commit, "", true, "", [&](const TreeEntry& entry) {
     if (entry.kind == TreeEntry::Kind::file || entry.kind == TreeEntry::Kind::link)
       files.push_back(entry);
     return files.size() < kSiblings;
@@ -134,7 +223,7 @@ Json siblings_json(Call& call, const Repo& repo, GitView& view, const Oid& commi
     for (const auto& file : files) siblings.push_back(Json::Object{{"rfilename", file.path}});
     return siblings;
   }
-  for (const auto& file : file_facts(call.services, repo, view, files)) {
+  for (const auto& file : file_facts(services, repo, *view, files)) {
     Json::Object item{
         {"rfilename", file.entry.path}, {"size", int64_t(file.size())}, {"blobId", file.entry.oid}};
     if (file.pointer) item["lfs"] = lfs_json(*file.pointer, "sha256");
@@ -150,30 +239,19 @@ Response info(Call& call) {
                                   ? call.services.git.resolve(repo.access.id, "HEAD")
                                   : std::optional(require_revision(call, repo, revision->second));
 
-  std::set<std::string> expand;
-  for (const char* name : {"expand", "expand[]"})
-    for (auto& key : call.request.parameters(name)) expand.insert(key);
+  auto expand = read_expand(call.request, repo.access.type);
   bool blobs = call.request.flag("blobs");
-  bool all = expand.empty();
+  if (!expand.empty())
+    return json_response(
+        expanded_facts(call.services, repo, commit.value_or("HEAD"), expand, blobs));
 
   Json::Object facts = repo_facts(repo);
-  if (all) {
-    for (const char* only_expanded : {"downloadsAllTime", "trendingScore", "xetEnabled"})
-      facts.erase(only_expanded);
-  } else {
-    std::erase_if(facts, [&](const auto& fact) {
-      return fact.first != "_id" && fact.first != "id" && !expand.contains(fact.first);
-    });
-  }
-  if (commit && (all || expand.contains("sha"))) facts["sha"] = *commit;
-  if (all || expand.contains("siblings")) {
-    auto view = call.services.git.open(repo.access.id);
-    facts["siblings"] =
-        commit ? siblings_json(call, repo, *view, *commit, blobs) : Json(Json::Array{});
-  }
-  if (call.request.flag("securityStatus"))
-    facts["securityRepoStatus"] =
-        Json::Object{{"scansDone", false}, {"filesWithIssues", Json::Array{}}};
+  for (const char* only_expanded : {"downloadsAllTime", "trendingScore", "xetEnabled"})
+    facts.erase(only_expanded);
+  if (commit) facts["sha"] = *commit;
+  facts["siblings"] =
+      commit ? siblings_json(call.services, repo, *commit, blobs) : Json(Json::Array{});
+  if (call.request.flag("securityStatus")) facts["securityRepoStatus"] = security_status();
   return json_response(std::move(facts));
 }
 

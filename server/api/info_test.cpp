@@ -60,13 +60,85 @@ TEST_F(InfoTest, BlobsExpandAndSecurityStatus) {
   EXPECT_EQ(text_at(json, "siblings.2.blobId").size(), 40u);
   EXPECT_EQ(at(json, "securityRepoStatus.scansDone"), Json(false));
 
-  json = get("/api/models/alice/m/revision/main?expand=xetEnabled&expand=likes&expand=nonsense")
-             .json();
+  json = get("/api/models/alice/m/revision/main?expand=xetEnabled&expand=likes&expand=gguf").json();
   EXPECT_EQ(at(json, "xetEnabled"), Json(true));
   EXPECT_EQ(at(json, "likes"), Json(0));
   EXPECT_EQ(json.get_if<Json::Object>()->size(), 4u);  // and _id, id
   json = get("/api/models/alice/m?expand[]=sha").json();
   EXPECT_EQ(text_at(json, "sha"), second);
+}
+
+std::set<std::string> keys(const Json& object) {
+  std::set<std::string> names;
+  for (const auto& [name, value] : *object.get_if<Json::Object>()) names.insert(name);
+  return names;
+}
+
+TEST_F(InfoTest, ExpandGivesWhatIsAskedForAndNothingElse) {
+  commit("alice/m",
+         header_line("facts") +
+             file_line("README.md", "---\npipeline_tag: fill-mask\nwidget: [{text: a}]\n---\n") +
+             file_line("config.json", R"({"architectures": ["BertForMaskedLM"],
+                                          "model_type": "bert"})") +
+             file_line("tokenizer_config.json", R"({"mask_token": "[MASK]"})"));
+  std::string names;
+  for (const char* name : {"transformersInfo", "mask_token", "widgetData", "securityRepoStatus",
+                           "inferenceProviderMapping", "baseModels", "gguf", "resourceGroup"})
+    names += std::string("&expand=") + name;
+  std::set<std::string> expected = {"_id",
+                                    "id",
+                                    "transformersInfo",
+                                    "mask_token",
+                                    "widgetData",
+                                    "securityRepoStatus",
+                                    "inferenceProviderMapping"};
+  for (auto json : {get("/api/models/alice/m?" + names).json(),
+                    at(get("/api/models?author=alice" + names).json(), "0")}) {
+    EXPECT_EQ(keys(json), expected);
+    EXPECT_EQ(text_at(json, "transformersInfo.auto_model"), "AutoModelForMaskedLM");
+    EXPECT_EQ(text_at(json, "transformersInfo.pipeline_tag"), "fill-mask");
+    EXPECT_EQ(text_at(json, "mask_token"), "[MASK]");
+    EXPECT_EQ(text_at(json, "widgetData.0.text"), "a");
+  }
+  auto listed = at(get("/api/models?expand=sha&expand=siblings").json(), "0");
+  EXPECT_EQ(keys(listed), (std::set<std::string>{"_id", "id", "sha", "siblings"}));
+  EXPECT_EQ(text_at(listed, "siblings.0.rfilename"), ".gitattributes");
+  for (const char* unknown : {"nonsense", "mainSize", "sdk", ""}) {
+    auto answer = get("/api/models/alice/m?expand=" + std::string(unknown));
+    EXPECT_EQ(answer.status, 400) << unknown;
+    EXPECT_EQ(get("/api/models?expand=" + std::string(unknown)).status, 400) << unknown;
+  }
+  make_repo("d", false, "dataset");
+  EXPECT_EQ(get("/api/datasets/alice/d?expand=mainSize&expand=citation").status, 200);
+  EXPECT_EQ(get("/api/datasets/alice/d?expand=safetensors").status, 400);
+}
+
+TEST_F(InfoTest, ListsHeedTheirParametersOrRefuseThem) {
+  auto ids = [&](const std::string& target) {
+    std::string all;
+    Json json = get(target).json();
+    for (const auto& item : *json.get_if<Json::Array>()) all += text_at(item, "id") + " ";
+    return all;
+  };
+  Repo space = make_repo("s", false, "space");
+  make_repo("t", false, "space");
+  ASSERT_EQ(post("/api/spaces/alice/s/commit/main",
+                 header_line("card") + file_line("README.md",
+                                                 "---\nsdk: static\nmodels: [alice/m, x/y]\n"
+                                                 "datasets: alice/d\n---\n"),
+                 alice_token, {{"Content-Type", "application/x-ndjson"}})
+                .status,
+            200);
+  EXPECT_EQ(ids("/api/spaces?models=alice/m"), "alice/s ");
+  EXPECT_EQ(ids("/api/spaces?models=alice/m&models=x/y&datasets=alice/d"), "alice/s ");
+  EXPECT_EQ(ids("/api/spaces?models=alice/m&models=z/z"), "");
+  EXPECT_EQ(ids("/api/spaces?linked=True"), "alice/s ");
+  EXPECT_EQ(ids("/api/spaces?sort=createdAt"), "alice/t alice/s ");
+  EXPECT_EQ(ids("/api/models?search=alice&search=nothing"), "");
+  EXPECT_EQ(ids("/api/models?search=alice&search=m&gated=false"), "alice/m ");
+  for (const char* refused : {"apps=vllm", "inference=warm", "inference_provider=all",
+                              "direction=2", "models=a", "author_name=x", "gated=maybe"})
+    EXPECT_EQ(get("/api/models?" + std::string(refused)).status, 400) << refused;
 }
 
 TEST_F(InfoTest, NotFoundsHaveTheirCodes) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "server/api/common.h"
 #include "server/api/info.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr uint64_t kBodyLimit = 64 << 20;  // JavaScript sends first files along
 constexpr uint64_t kDuplicateBytes = 256 << 20;
 constexpr size_t kDuplicateFiles = 25'000;
+constexpr int64_t kPageWithFiles = 50;
 
 std::string type_field(const Json& body) {
   std::string type = optional_string_field(body, "type").value_or("model");
@@ -296,49 +298,82 @@ int64_t read_limit(const Request& request, int64_t most) {
   return std::min(limit, most);
 }
 
+// A parameter that is not heeded would give wrong items.
+void check_parameters(const Request& request, const std::string& type) {
+  static const std::set<std::string> known = {
+      "author",    "search",         "filter", "tags",   "library", "pipeline_tag",
+      "gated",     "num_parameters", "sort",   "limit",  "full",    "cardData",
+      "direction", "config",         "cursor", "expand", "expand[]"};
+  static const std::set<std::string> of_spaces = {"models", "datasets", "linked"};
+  for (const auto& [name, value] : request.query) {
+    if (name == "inference" || name == "inference_provider" || name == "apps")
+      throw HttpError(400, "", name + ": this hub runs no models and does not know what does");
+    if (!known.contains(name) && !(type == "space" && of_spaces.contains(name)))
+      throw HttpError(400, "", "'" + printable(name) + "' is no parameter of lists");
+  }
+}
+
+std::vector<std::string> split_all(const Request& request,
+                                   std::initializer_list<const char*> names) {
+  std::vector<std::string> all;
+  for (const char* name : names)
+    for (const auto& text : request.parameters(name))
+      for (size_t at = 0; at < text.size();) {
+        size_t end = std::min(text.find(',', at), text.size());
+        if (end > at) all.push_back(text.substr(at, end - at));
+        at = end + 1;
+      }
+  return all;
+}
+
 ListQuery read_query(Call& call) {
   const Request& request = call.request;
   ListQuery query;
   query.type = call.captures.at("type");
   query.type.pop_back();
+  check_parameters(request, query.type);
   query.author = request.parameter("author");
-  query.search = request.parameter("search");
+  for (const auto& words : request.parameters("search"))
+    query.search = query.search ? *query.search + " " + words : words;
   query.pipeline_tag = request.parameter("pipeline_tag");
   query.gated = request.parameter("gated");
-  for (const char* name : {"filter", "tags", "library"})
-    for (const auto& tag : request.parameters(name))
-      for (size_t at = 0; at < tag.size();) {
-        size_t end = std::min(tag.find(',', at), tag.size());
-        if (end > at) query.filters.push_back(tag.substr(at, end - at));
-        at = end + 1;
-      }
+  query.filters = split_all(request, {"filter", "tags", "library"});
+  query.models = split_all(request, {"models"});
+  query.datasets = split_all(request, {"datasets"});
+  query.linked = request.flag("linked");
   if (auto bounds = request.parameter("num_parameters")) read_parameter_bounds(*bounds, query);
   query.sort = request.parameter("sort").value_or("trendingScore");
-  query.descending = request.parameter("direction").value_or("-1") != "1";
+  std::string direction = request.parameter("direction").value_or("-1");
+  if (direction != "-1" && direction != "1")
+    throw HttpError(400, "", "direction '" + printable(direction) + "': expected -1 or 1");
+  query.descending = direction == "-1";
   query.limit = read_limit(request, 1000);
   query.cursor = request.parameter("cursor").value_or("");
   return query;
 }
 
-Response list(Call& call) {
+// Without `expand`: the long ones only on demand, as everywhere.
+Json::Object listed_facts(Call& call, const Repo& repo) {
   const Request& request = call.request;
+  bool full = request.flag("full");
+  Json::Object facts = repo_facts(repo);
+  for (const char* name : {"cardData", "config", "safetensors", "model-index", "transformersInfo"})
+    if (!full && !request.flag(name)) facts.erase(name);
+  if (full)
+    if (auto head = call.services.git.resolve(repo.access.id, "HEAD")) facts["sha"] = *head;
+  return facts;
+}
+
+Response list(Call& call) {
   ListQuery query = read_query(call);
-  auto expand = request.parameters("expand");
-  for (const auto& name : request.parameters("expand[]")) expand.push_back(name);
-  auto wanted = [&](const std::string& name) {
-    return request.flag("full") || request.flag(name) ||
-           std::find(expand.begin(), expand.end(), name) != expand.end();
-  };
+  auto expand = read_expand(call.request, query.type);
+  // Each repository's files are read.
+  if (expand.contains("siblings")) query.limit = std::min(query.limit, kPageWithFiles);
   std::string next;
   Json::Array page;
   for (const auto& repo : call.services.repos.list(call.caller, query, next)) {
-    Json::Object facts = repo_facts(repo);
-    // The long ones only on demand, as everywhere.
-    for (const char* name : {"cardData", "config", "safetensors", "model-index"})
-      if (!wanted(name)) facts.erase(name);
-    if (wanted("sha"))
-      if (auto head = call.services.git.resolve(repo.access.id, "HEAD")) facts["sha"] = *head;
-    page.push_back(std::move(facts));
+    page.push_back(expand.empty() ? listed_facts(call, repo)
+                                  : expanded_facts(call.services, repo, "HEAD", expand));
   }
   Response response = json_response(page);
   if (!next.empty()) add_next_link(call, response, {{"cursor", next}});

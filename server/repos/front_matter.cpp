@@ -259,6 +259,25 @@ std::optional<FrontMatter> find_front_matter(std::string_view readme) {
   return std::nullopt;
 }
 
+// What PyYAML takes: UTF-8 without control characters. yaml-cpp would guess at other encodings.
+void check_characters(const FrontMatter& found, const std::string& source) {
+  std::string_view yaml = found.yaml;
+  size_t bad = utf8_length(yaml);
+  const char* what = "not UTF-8";
+  for (size_t i = 0; i < bad; ++i) {
+    auto c = static_cast<unsigned char>(yaml[i]);
+    if ((c >= 0x20 && c != 0x7f) || c == '\t' || is_line_end(yaml[i])) continue;
+    bad = i;
+    what = "control characters are not allowed";
+  }
+  if (bad == yaml.size()) return;
+  std::string_view before = yaml.substr(0, bad);
+  auto line = std::count(before.begin(), before.end(), '\n') + found.first_line;
+  size_t column = bad - (before.rfind('\n') + 1) + 1;
+  throw FormatError(source + ": line " + std::to_string(line) + ", column " +
+                    std::to_string(column) + ": " + what);
+}
+
 // ---- what cards must hold
 // -----------------------------------------------------------------------------
 
@@ -309,6 +328,7 @@ Json parse_front_matter(std::string_view readme, const std::string& source) {
   if (found->yaml.size() > kMaxBytes)
     throw FormatError(source + ": front matter of " + std::to_string(found->yaml.size()) +
                       " bytes, at most " + std::to_string(kMaxBytes) + " are read");
+  check_characters(*found, source);
   std::istringstream text{std::string(found->yaml)};
   Builder builder(source, found->first_line);
   try {

@@ -94,6 +94,19 @@ TEST(FrontMatter, ErrorsSayWhere) {
   EXPECT_NE(error_of("a: *unknown"), "");
 }
 
+TEST(FrontMatter, OnlyUtf8WithoutControlCharacters) {
+  EXPECT_EQ(error_of("a: b\nno: {y:\xcf"
+                     "1.5e3}"),
+            "README.md: line 3, column 8: not UTF-8");
+  EXPECT_EQ(error_of("x: \xed\xa0\x80"), "README.md: line 2, column 4: not UTF-8");  // a surrogate
+  EXPECT_EQ(error_of(std::string("x: a\0b", 6)),
+            "README.md: line 2, column 5: control characters are not allowed");
+  EXPECT_EQ(error_of("x: \x1b[31m"),
+            "README.md: line 2, column 4: control characters are not allowed");
+  EXPECT_EQ(*parse("x: \xc3\xa9\xf0\x9f\xa4\x97").find("x"), Json("\xc3\xa9\xf0\x9f\xa4\x97"));
+  EXPECT_NE(error_of("x: \"\\ud800\""), "");
+}
+
 TEST(FrontMatter, Aliases) {
   Json card = parse("a: &x {k: v}\nb: *x\nc: [*x, *x]");
   EXPECT_EQ(*card.find("b"), *card.find("a"));

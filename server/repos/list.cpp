@@ -102,6 +102,16 @@ Sql conditions(const Caller& caller, const ListQuery& query, const std::string& 
   if (query.filters.size() > 20) throw ArgumentError("filter: at most 20 tags at once");
   for (const auto& tag : query.filters)
     sql.add("EXISTS (SELECT 1 FROM json_each(r.tags) WHERE value = ?)", tag);
+  if (query.models.size() + query.datasets.size() > 20)
+    throw ArgumentError("models, datasets: at most 20 at once");
+  for (const auto& name : query.models)
+    sql.add("EXISTS (SELECT 1 FROM json_each(r.card, '$.models') WHERE value = ?)", name);
+  for (const auto& name : query.datasets)
+    sql.add("EXISTS (SELECT 1 FROM json_each(r.card, '$.datasets') WHERE value = ?)", name);
+  if (query.linked)
+    sql.add(
+        "(json_extract(r.card, '$.models') IS NOT NULL OR"
+        " json_extract(r.card, '$.datasets') IS NOT NULL)");
   if (query.gated) add_gated(sql, *query.gated);
   if (query.min_parameters) sql.add("r.parameters >= ?", *query.min_parameters);
   if (query.max_parameters) sql.add("r.parameters <= ?", *query.max_parameters);

@@ -73,6 +73,12 @@ auto unless_malformed(F&& f) -> decltype(f()) {
   return {};
 }
 
+// What is written to the database is read with every list: so only what reads back, within the
+// limits of Json::parse().
+Json storable(const Json& json) {
+  return unless_malformed([&] { return Json::parse(json.dump(0), "metadata"); });
+}
+
 const std::string* text_of(const Json& json, const std::string& field) {
   const Json* found = json.find(field);
   return found ? found->get_if<std::string>() : nullptr;
@@ -111,7 +117,7 @@ Json read_config(Files& files) {
     if (const Json* field = all.find(name)) kept[name] = *field;
   if (Json tokenizer = read_tokenizer_config(files); !tokenizer.is_null())
     kept["tokenizer_config"] = tokenizer;
-  return kept;
+  return storable(kept);
 }
 
 // ---- safetensors
@@ -181,19 +187,20 @@ class Tags {
   std::set<std::string> seen_;
 };
 
-Json make_tags(const Metadata& metadata, bool safetensors) {
+Json make_tags(const Metadata& metadata, bool safetensors, bool dataset = false) {
   Tags tags;
   if (metadata.library_name) tags.add(*metadata.library_name);
   if (safetensors) tags.add("safetensors");
   if (auto type = text_of(metadata.config, "model_type")) tags.add(*type);
   if (metadata.pipeline_tag) tags.add(*metadata.pipeline_tag);
   tags.add_all(metadata.card.find("tags"));
-  tags.add_all(metadata.card.find("language"));
+  tags.add_all(metadata.card.find("language"), dataset ? "language:" : "");
   tags.add_all(metadata.card.find("datasets"), "dataset:");
   tags.add_all(metadata.card.find("base_model"), "base_model:");
   tags.add_all(metadata.card.find("license"), "license:");
-  tags.add_all(metadata.card.find("task_categories"), "task_categories:");
-  tags.add_all(metadata.card.find("size_categories"), "size_categories:");
+  for (const char* name :
+       {"task_categories", "task_ids", "size_categories", "multilinguality", "language_creators"})
+    tags.add_all(metadata.card.find(name), std::string(name) + ":");
   return tags.take();
 }
 
@@ -227,7 +234,7 @@ Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit
   Metadata metadata;
   metadata.card = unless_malformed([&]() -> Json {
     auto readme = files.read_whole("README.md", kMaxText);
-    return readme ? parse_front_matter(*readme, "README.md") : Json();
+    return readme ? storable(parse_front_matter(*readme, "README.md")) : Json();
   });
   auto text = [&](const char* name) -> std::optional<std::string> {
     auto found = text_of(metadata.card, name);
@@ -237,7 +244,7 @@ Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit
   metadata.library_name = text("library_name");
   if (type == "space") metadata.sdk = text("sdk");
   if (type != "model") {
-    metadata.tags = make_tags(metadata, false);
+    metadata.tags = make_tags(metadata, false, type == "dataset");
     return metadata;
   }
   metadata.config = read_config(files);

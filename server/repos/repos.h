@@ -48,8 +48,8 @@ Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit
 
 // The YAML between the "---" lines at the top of a model card, as JSON, plain scalars read as
 // PyYAML does (dates stay text); null where there is none. FormatError with line and column.
-// Duplicate keys are an error, and so is more than 1 MiB, 32 levels or 100,000 values, aliases
-// counted as what they stand for.
+// Duplicate keys are an error, so is what is no UTF-8 or a control character, and so is more than 1
+// MiB, 32 levels or 100,000 values, aliases counted as what they stand for.
 Json parse_front_matter(std::string_view readme, const std::string& source);
 // What validate-yaml answers: messages, empty when sound.
 struct CardProblems {
@@ -60,7 +60,9 @@ CardProblems check_card(std::string_view readme, const std::string& type);
 struct ListQuery {
   std::string type = "model";
   std::optional<std::string> author, search, pipeline_tag;
-  std::vector<std::string> filters;  // tags, all of them
+  std::vector<std::string> filters;           // tags, all of them
+  std::vector<std::string> models, datasets;  // that cards of spaces name, all of them
+  bool linked = false;                        // spaces whose card names any of either
   std::optional<std::string> gated;
   std::optional<int64_t> min_parameters, max_parameters;
   std::string sort = "trendingScore";  // lastModified, createdAt, downloads, likes
