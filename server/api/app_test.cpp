@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "server/api/common.h"
-#include "server/storage/testing.h"
+#include "server/repos/testing.h"
 
 namespace pretrained::server {
 namespace {
@@ -26,24 +26,18 @@ struct Answer {
   std::string header(std::string_view name) const { return std::string(headers.get(name)); }
 };
 
-class AppTest : public testing::Test {
+class AppTest : public testing::Test, protected TemporaryHub {
  protected:
   explicit AppTest(AppOptions options = {})
-      : database_(folder_ / "hub.db"),
-        blobs_(folder_.path(), 0),
-        accounts_(database_),
-        git_(database_, blobs_, folder_ / "cache"),
-        content_(database_, blobs_),
-        repos_(database_, accounts_, git_, content_),
-        app_(Services{database_, blobs_, accounts_, git_, content_, repos_, options,
+      : app_(Services{database, blobs, accounts, git, content, repos, options,
                       std::string(32, 'k')}) {
     ann_ = token("ann", "write");
     bob_ = token("bob", "write");
-    reader_ = accounts_.create_token(accounts_.find("ann")->id, "r", "read").secret;
+    reader_ = accounts.create_token(accounts.find("ann")->id, "r", "read").secret;
   }
 
   std::string token(const std::string& name, const std::string& role) {
-    return accounts_.create_token(accounts_.create_user(name).id, "t", role).secret;
+    return accounts.create_token(accounts.create_user(name).id, "t", role).secret;
   }
   Answer send(const std::string& method, const std::string& target, const std::string& token = "",
               const std::string& body = "", const Headers& headers = {}) {
@@ -64,13 +58,6 @@ class AppTest : public testing::Test {
         200);
   }
 
-  TemporaryFolder folder_;
-  Database database_;
-  BlobStore blobs_;
-  Accounts accounts_;
-  GitStore git_;
-  ContentStore content_;
-  Repos repos_;
   App app_;
   std::string ann_, bob_, reader_;
 };
@@ -151,6 +138,23 @@ TEST_F(AppTest, Preflight) {
   EXPECT_EQ(answer.status, 204);
   EXPECT_THAT(answer.header("Access-Control-Allow-Headers"), HasSubstr("Authorization"));
   EXPECT_THAT(answer.header("Access-Control-Allow-Methods"), HasSubstr("PUT"));
+  EXPECT_EQ(answer.header("Access-Control-Allow-Origin"), "*");
+  EXPECT_EQ(answer.header("Access-Control-Allow-Credentials"), "") << "tokens only";
+}
+
+TEST_F(AppTest, WhatPagesOfOtherSitesMayRead) {
+  make("net");
+  for (const char* target : {"/api/models/ann/net", "/ann/net/resolve/main/.gitattributes",
+                             "/ann/net/resolve/main/nope", "/api/models/ann/nope"}) {
+    Answer answer = send("GET", target);
+    EXPECT_EQ(answer.header("Access-Control-Allow-Origin"), "*") << target;
+    std::string exposed = "," + answer.header("Access-Control-Expose-Headers") + ",";
+    for (const char* name :
+         {"Link", "ETag", "X-Repo-Commit", "X-Linked-Size", "X-Linked-ETag", "X-Xet-Hash",
+          "X-Error-Code", "X-Error-Message", "X-Request-Id", "X-Total-Count", "Content-Range",
+          "Accept-Ranges", "Content-Disposition", "Location", "Retry-After"})
+      EXPECT_THAT(exposed, HasSubstr("," + std::string(name) + ",")) << target;
+  }
 }
 
 TEST_F(AppTest, CreateMoveDelete) {
@@ -181,6 +185,56 @@ TEST_F(AppTest, CreateMoveDelete) {
   EXPECT_EQ(send("POST", "/ann/net.git/info/lfs/objects/batch", bob_).status, 404);
   EXPECT_EQ(send("DELETE", "/api/repos/delete", ann_, R"({"name": "new"})").status, 200);
   EXPECT_EQ(send("GET", "/api/models/ann/new", ann_).status, 404);
+}
+
+TEST_F(AppTest, ANewRepositoryTakesAnOldName) {
+  make("net");
+  send("POST", "/api/repos/move", ann_, R"({"fromRepo": "ann/net", "toRepo": "ann/new"})");
+  EXPECT_EQ(send("GET", "/api/models/ann/net").status, 307);
+  Answer made = send("POST", "/api/repos/create", ann_, R"({"name": "net"})");
+  EXPECT_EQ(made.at("url"), Json("http://hub/ann/net"));
+  EXPECT_EQ(send("GET", "/api/models/ann/net").at("id"), Json("ann/net"));
+  send("DELETE", "/api/repos/delete", ann_, R"({"name": "net"})");
+  EXPECT_EQ(send("GET", "/api/models/ann/net").status, 404) << "the redirect is gone for good";
+  EXPECT_EQ(send("GET", "/api/models/ann/new").status, 200);
+}
+
+TEST_F(AppTest, ANewUserOfAnOldNameInheritsNothing) {
+  make("net");
+  const std::string all = "/api/models/ann/net/discussions";
+  send("POST", all, bob_, R"({"title": "Fix", "description": "d", "pullRequest": true})");
+  Answer made = send("POST", all + "/1/comment", bob_, R"({"comment": "mine"})");
+  std::string comment =
+      all + "/1/comment/" + *made.at("newMessage").find("id")->get_if<std::string>();
+  accounts.remove(accounts.find("bob")->id);
+  std::string second = accounts.create_token(accounts.create_user("bob").id, "w", "write").secret;
+  EXPECT_EQ(send("POST", comment + "/edit", second, R"({"content": "x"})").status, 403);
+  EXPECT_EQ(send("POST", comment + "/hide", second).status, 403);
+  EXPECT_EQ(send("POST", all + "/1/title", second, R"({"title": "x"})").status, 403);
+  EXPECT_EQ(send("POST", all + "/1/status", second, R"({"status": "closed"})").status, 403);
+  EXPECT_EQ(send("POST", "/api/models/ann/net/preupload/refs%2Fpr%2F1", second, R"({"files": []})")
+                .status,
+            403);
+  EXPECT_EQ(send("GET", "/api/users/bob/overview").at("numDiscussions"), Json(0));
+  EXPECT_EQ(send("POST", comment + "/hide", ann_).status, 200);
+}
+
+TEST_F(AppTest, CopiesOfClosedRepositoriesAreClosed) {
+  make("net");
+  make("gated");
+  make("hidden", R"(, "private": true)");
+  send("PUT", "/api/models/ann/gated/settings", ann_, R"({"gated": "auto"})");
+  for (auto& [name, is_private] :
+       std::map<std::string, bool>{{"net", false}, {"gated", true}, {"hidden", true}}) {
+    send("POST", "/api/models/ann/" + name + "/duplicate", ann_,
+         R"({"repository": "ann/copy-)" + name + "\"}");
+    Answer copy = send("GET", "/api/models/ann/copy-" + name, ann_);
+    EXPECT_EQ(copy.at("private"), Json(is_private)) << name;
+    EXPECT_EQ(copy.at("gated"), Json(false)) << name;
+  }
+  send("POST", "/api/models/ann/gated/duplicate", ann_,
+       R"({"repository": "ann/shown", "visibility": "public"})");
+  EXPECT_EQ(send("GET", "/api/models/ann/shown").at("private"), Json(false)) << "as asked";
 }
 
 TEST_F(AppTest, Duplicate) {

@@ -8,7 +8,7 @@
 #include "pretrained/base/sha256.h"
 #include "server/api/app.h"
 #include "server/api/common.h"
-#include "server/storage/testing.h"
+#include "server/repos/testing.h"
 
 namespace pretrained::server {
 
@@ -55,16 +55,10 @@ inline std::string text_at(const Json& value, const std::string& path) {
   return found.get_if<std::string>() ? *found.get_if<std::string>() : "";
 }
 
-class HubTest : public ::testing::Test {
+class HubTest : public ::testing::Test, protected TemporaryHub {
  protected:
   explicit HubTest(AppOptions options = quiet())
-      : database(folder / "hub.db"),
-        blobs(folder.path(), 0),
-        accounts(database),
-        git(database, blobs, folder / "cache"),
-        content(database, blobs),
-        repos(database, accounts, git, content),
-        app(Services{database, blobs, accounts, git, content, repos, options,
+      : app(Services{database, blobs, accounts, git, content, repos, options,
                      std::string(32, 'k')}) {
     alice = accounts.create_user("alice");
     bob = accounts.create_user("bob");
@@ -151,13 +145,6 @@ class HubTest : public ::testing::Test {
                        [&](char* data, size_t size) { return body.read(data, size); });
   }
 
-  TemporaryFolder folder;
-  Database database;
-  BlobStore blobs;
-  Accounts accounts;
-  GitStore git;
-  ContentStore content;
-  Repos repos;
   App app;
   Account alice, bob;
   Caller alice_caller;

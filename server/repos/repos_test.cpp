@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "server/repos/discussions.h"
-#include "server/storage/testing.h"
+#include "server/repos/testing.h"
 
 namespace pretrained::server {
 namespace {
@@ -14,64 +14,40 @@ namespace {
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
 
-class ReposTest : public testing::Test {
+class ReposTest : public testing::Test, protected TemporaryHub {
  protected:
-  ReposTest()
-      : database_(folder_ / "hub.db"),
-        blobs_(folder_.path(), 0),
-        accounts_(database_),
-        git_(database_, blobs_, folder_ / "cache"),
-        content_(database_, blobs_),
-        repos_(database_, accounts_, git_, content_),
-        discussions_(database_, git_, repos_) {
-    ann_ = caller("ann");
-    bob_ = caller("bob");
-  }
-
-  Caller caller(const std::string& name) {
-    Caller c;
-    c.user = accounts_.create_user(name);
-    return c;
-  }
   Repo make(const Caller& by, const std::string& name, bool is_private = false) {
-    return repos_.create(by, "model", *by.user, name, is_private);
+    return repos.create(by, "model", *by.user, name, is_private);
   }
   using Files = std::vector<std::pair<std::string, std::string>>;
   // A commit on `reference`, built on `parent` (where it is now, if absent).
   Oid commit(const Caller& by, const Repo& repo, const Files& files,
              const std::string& reference = "refs/heads/main") {
-    Oid parent = *git_.resolve(repo.access.id, reference);
+    Oid parent = *git.resolve(repo.access.id, reference);
     NewCommit change;
     change.title = "change";
     change.author = commit_author(by);
     for (const auto& [path, content] : files)
       change.changes.push_back({FileChange::Kind::add, path, content});
-    auto stored = git_.write_commit(repo.access.id, {parent}, change).value();
-    repos_.publish(by, repo, {stored}, {{reference, parent, stored.commit}}, {});
+    auto stored = git.write_commit(repo.access.id, {parent}, change).value();
+    repos.publish(by, repo, {stored}, {{reference, parent, stored.commit}}, {});
     return stored.commit;
   }
   std::string read(const Repo& repo, const std::string& path) {
-    auto view = git_.open(repo.access.id);
-    auto entry = view->entry(*git_.resolve(repo.access.id, "HEAD"), path);
+    auto view = git.open(repo.access.id);
+    auto entry = view->entry(*git.resolve(repo.access.id, "HEAD"), path);
     return entry ? view->read_blob(entry->oid) : "(absent)";
   }
   std::vector<std::string> names(const Caller& caller, ListQuery query = {}) {
     std::string next;
     std::vector<std::string> found;
-    for (const auto& repo : repos_.list(caller, query, next)) found.push_back(repo.full_name());
+    for (const auto& repo : repos.list(caller, query, next)) found.push_back(repo.full_name());
     return found;
   }
-  Repo now(const Repo& repo) { return repos_.find(repo.access.id).value(); }
+  Repo now(const Repo& repo) { return repos.find(repo.access.id).value(); }
 
-  TemporaryFolder folder_;
-  Database database_;
-  BlobStore blobs_;
-  Accounts accounts_;
-  GitStore git_;
-  ContentStore content_;
-  Repos repos_;
-  Discussions discussions_;
-  Caller ann_, bob_, nobody_;
+  Discussions discussions_{database, git, repos};
+  Caller ann_ = caller("ann"), bob_ = caller("bob"), nobody_;
 };
 
 TEST_F(ReposTest, ANewOneHasItsFirstCommit) {
@@ -80,11 +56,11 @@ TEST_F(ReposTest, ANewOneHasItsFirstCommit) {
   EXPECT_EQ(repo.uid.size(), 24u);
   EXPECT_THAT(read(repo, ".gitattributes"),
               testing::HasSubstr("*.safetensors filter=lfs diff=lfs merge=lfs -text\n"));
-  auto head = git_.resolve(repo.access.id, "HEAD");
-  EXPECT_EQ(git_.open(repo.access.id)->commit(*head)->title, "initial commit");
+  auto head = git.resolve(repo.access.id, "HEAD");
+  EXPECT_EQ(git.open(repo.access.id)->commit(*head)->title, "initial commit");
   EXPECT_THROW(make(ann_, "net"), ConflictError);
   EXPECT_THROW(make(ann_, "NET"), ConflictError);
-  EXPECT_NO_THROW(repos_.create(ann_, "dataset", *ann_.user, "net", false));
+  EXPECT_NO_THROW(repos.create(ann_, "dataset", *ann_.user, "net", false));
 }
 
 TEST_F(ReposTest, BadNames) {
@@ -96,44 +72,59 @@ TEST_F(ReposTest, BadNames) {
 }
 
 TEST_F(ReposTest, AFailedCreationLeavesNothing) {
-  EXPECT_ANY_THROW(repos_.create(ann_, "model", *ann_.user, "net", false, {},
-                                 {{FileChange::Kind::add, "../escape", "x"}}));
-  EXPECT_FALSE(repos_.find("model", "ann", "net"));
+  EXPECT_ANY_THROW(repos.create(ann_, "model", *ann_.user, "net", false, {},
+                                {{FileChange::Kind::add, "../escape", "x"}}));
+  EXPECT_FALSE(repos.find("model", "ann", "net"));
   EXPECT_NO_THROW(make(ann_, "net"));
 }
 
 TEST_F(ReposTest, OnesBeingMadeAreNotSeenAndExpire) {
-  database_.write([&](Transaction& t) {
+  database.write([&](Transaction& t) {
     t.run(
         "INSERT INTO repos (uid, type, owner, name, disabled, created_at, updated_at)"
         " VALUES ('x', 'model', ?, 'net', 2, 0, 0)",
         ann_.user->id);
   });
-  EXPECT_FALSE(repos_.find("model", "ann", "net", true));
+  EXPECT_FALSE(repos.find("model", "ann", "net", true));
   EXPECT_TRUE(names(ann_).empty());
   EXPECT_NO_THROW(make(ann_, "net"));
 }
 
 TEST_F(ReposTest, MovedOnesAreFoundUnderTheOldName) {
   Repo repo = make(ann_, "net");
-  repos_.move(repo, *bob_.user, "better");
-  EXPECT_FALSE(repos_.find("model", "ann", "net"));
-  EXPECT_EQ(repos_.find("model", "ann", "net", true)->full_name(), "bob/better");
-  EXPECT_EQ(repos_.find("model", "BOB", "Better", true)->full_name(), "bob/better");
-  EXPECT_FALSE(repos_.find("model", "BOB", "Better"));
+  repos.move(repo, *bob_.user, "better");
+  EXPECT_FALSE(repos.find("model", "ann", "net"));
+  EXPECT_EQ(repos.find("model", "ann", "net", true)->full_name(), "bob/better");
+  EXPECT_EQ(repos.find("model", "BOB", "Better", true)->full_name(), "bob/better");
+  EXPECT_FALSE(repos.find("model", "BOB", "Better"));
   Repo second = make(ann_, "net");  // the name is free again, and is its own
-  EXPECT_EQ(repos_.find("model", "ann", "net", true)->access.id, second.access.id);
-  EXPECT_THROW(repos_.move(second, *bob_.user, "better"), ConflictError);
-  repos_.move(second, *ann_.user, "Net");  // other case only
-  EXPECT_TRUE(repos_.find("model", "ann", "Net"));
+  EXPECT_EQ(repos.find("model", "ann", "net", true)->access.id, second.access.id);
+  EXPECT_THROW(repos.move(second, *bob_.user, "better"), ConflictError);
+  repos.move(second, *ann_.user, "Net");  // other case only
+  EXPECT_TRUE(repos.find("model", "ann", "Net"));
+}
+
+TEST_F(ReposTest, WebhooksMoveWithTheirRepository) {
+  Repo repo = make(ann_, "net");
+  database.write([&](Transaction& t) {
+    for (auto of : {std::optional<int64_t>(repo.access.id), std::optional<int64_t>()})
+      t.run("INSERT INTO webhooks (owner, repo, url, secret, events) VALUES (?, ?, 'u', '', '[]')",
+            ann_.user->id, of);
+  });
+  repos.move(repo, *bob_.user, "net");
+  database.read([&](Transaction& t) {
+    auto hooks = t.query("SELECT owner FROM webhooks ORDER BY id");
+    EXPECT_EQ(hooks[0].integer(0), bob_.user->id);
+    EXPECT_EQ(hooks[1].integer(0), ann_.user->id) << "of all her repositories";
+  });
 }
 
 TEST_F(ReposTest, Deleted) {
   Repo repo = make(ann_, "net");
   commit(ann_, repo, {{"a", "1"}});
   discussions_.open(ann_, repo, "hello", "");
-  repos_.remove(repo);
-  EXPECT_FALSE(repos_.find("model", "ann", "net"));
+  repos.remove(repo);
+  EXPECT_FALSE(repos.find("model", "ann", "net"));
   Repo again = make(ann_, "net");
   EXPECT_EQ(read(again, "a"), "(absent)");
 }
@@ -173,7 +164,7 @@ TEST_F(ReposTest, Search) {
 TEST_F(ReposTest, PagesInEveryOrder) {
   std::vector<Repo> made;
   for (int i = 0; i < 7; ++i) made.push_back(make(ann_, "m" + std::to_string(i)));
-  database_.write([&](Transaction& t) {
+  database.write([&](Transaction& t) {
     for (int64_t i = 0; i < 7; ++i)
       t.run("UPDATE repos SET downloads = ? WHERE id = ?", i / 2, made[size_t(i)].access.id);
     t.run("INSERT INTO likes (repo, user, at) VALUES (?, ?, ?)", made[3].access.id, bob_.user->id,
@@ -190,8 +181,7 @@ TEST_F(ReposTest, PagesInEveryOrder) {
       std::vector<std::string> paged;
       do {
         std::string next;
-        for (const auto& repo : repos_.list(nobody_, query, next))
-          paged.push_back(repo.full_name());
+        for (const auto& repo : repos.list(nobody_, query, next)) paged.push_back(repo.full_name());
         query.cursor = next;
       } while (!query.cursor.empty());
       EXPECT_EQ(paged, all) << sort;
@@ -230,10 +220,19 @@ TEST_F(ReposTest, MetadataFollowMain) {
   query.filters = {"vision", "license:gpl"};
   EXPECT_TRUE(names(nobody_, query).empty());
 
-  commit(ann_, repo, {{"README.md", "---\na: [\n---\n"}, {"config.json", "{"}});
-  read = now(repo);
-  EXPECT_TRUE(read.card.is_null());
-  EXPECT_TRUE(read.config.is_null());
+  std::string long_text = "---\nt: &t " + std::string(900'000, 'x') + "\nl: [*t";
+  for (int i = 0; i < 25; ++i) long_text += ", *t";
+  for (auto& [card, config] :
+       std::vector<std::pair<std::string, std::string>>{{"---\na: [\n---\n", "{"},
+                                                        {"---\nno: {y:\xcf"
+                                                         "1.5e3}\n---\n",
+                                                         "{\"model_type\": \"\xcf\"}"},
+                                                        {long_text + "]\n---\n", "[]"}}) {
+    commit(ann_, repo, {{"README.md", card}, {"config.json", config}});
+    read = now(repo);
+    EXPECT_TRUE(read.card.is_null()) << card.substr(0, 40);
+    EXPECT_TRUE(read.config.is_null()) << config.substr(0, 40);
+  }
 }
 
 TEST_F(ReposTest, ParametersAreCountedFromHeaders) {
@@ -262,50 +261,50 @@ TEST_F(ReposTest, ParametersAreCountedFromHeaders) {
 TEST_F(ReposTest, AProcessThatDiedLeavesMetadataToBeRead) {
   Repo repo = make(ann_, "net");
   commit(ann_, repo, {{"README.md", "---\nlicense: mit\n---\n"}});
-  Oid head = *git_.resolve(repo.access.id, "HEAD");
-  database_.write([&](Transaction& t) {
+  Oid head = *git.resolve(repo.access.id, "HEAD");
+  database.write([&](Transaction& t) {
     t.run("UPDATE repos SET card = NULL, tags = '[]' WHERE id = ?", repo.access.id);
     t.run("INSERT INTO settings (name, value) VALUES (?, ?)",
           "stale " + std::to_string(repo.access.id), head);
   });
-  repos_.refresh_stale();
+  repos.refresh_stale();
   EXPECT_EQ(*now(repo).card.find("license"), Json("mit"));
-  EXPECT_FALSE(database_.read([](Transaction& t) {
+  EXPECT_FALSE(database.read([](Transaction& t) {
     return t.one("SELECT 1 FROM settings WHERE name LIKE 'stale %'").has_value();
   }));
 }
 
 TEST_F(ReposTest, QuotaIsHeld) {
   Repo repo = make(ann_, "net");
-  accounts_.set_quota(ann_.user->id, now(repo).used_bytes + 5000);
+  accounts.set_quota(ann_.user->id, now(repo).used_bytes + 5000);
   commit(ann_, repo, {{"a", "small"}});
   std::string noise = random_hex(40'000);
-  Oid before = *git_.resolve(repo.access.id, "HEAD");
+  Oid before = *git.resolve(repo.access.id, "HEAD");
   EXPECT_THROW(commit(ann_, repo, {{"b", noise}}), QuotaExceeded);
-  EXPECT_EQ(*git_.resolve(repo.access.id, "HEAD"), before);
-  accounts_.set_quota(ann_.user->id, std::nullopt);
+  EXPECT_EQ(*git.resolve(repo.access.id, "HEAD"), before);
+  accounts.set_quota(ann_.user->id, std::nullopt);
   EXPECT_NO_THROW(commit(ann_, repo, {{"b", noise}}));
 }
 
 TEST_F(ReposTest, Gates) {
   Repo repo = make(ann_, "net");
-  repos_.set_gated(repo, "manual");
+  repos.set_gated(repo, "manual");
   repo = now(repo);
   EXPECT_EQ(repo.access.gated, "manual");
-  EXPECT_FALSE(repos_.access_granted(repo, bob_));
-  database_.write([&](Transaction& t) {
+  EXPECT_FALSE(repos.access_granted(repo, bob_));
+  database.write([&](Transaction& t) {
     t.run("INSERT INTO access_requests (repo, user, status, at) VALUES (?, ?, 'accepted', 0)",
           repo.access.id, bob_.user->id);
   });
-  EXPECT_TRUE(repos_.access_granted(repo, bob_));
-  EXPECT_FALSE(repos_.access_granted(repo, nobody_));
-  EXPECT_THROW(repos_.set_gated(repo, "maybe"), ArgumentError);
+  EXPECT_TRUE(repos.access_granted(repo, bob_));
+  EXPECT_FALSE(repos.access_granted(repo, nobody_));
+  EXPECT_THROW(repos.set_gated(repo, "maybe"), ArgumentError);
 }
 
 TEST_F(ReposTest, DownloadsAreCounted) {
   Repo repo = make(ann_, "net");
   {
-    Repos other(database_, accounts_, git_, content_);
+    Repos other(database, accounts, git, content);
     for (int i = 0; i < 5; ++i) other.count_download(repo);
   }
   EXPECT_EQ(now(repo).downloads, 5);
@@ -340,13 +339,28 @@ TEST_F(ReposTest, Discussions) {
   EXPECT_THROW(discussions_.merge(ann_, repo, d), ArgumentError);
 }
 
+TEST_F(ReposTest, AuthorsAreKnownByNumber) {
+  Repo repo = make(ann_, "net");
+  Discussion pr = discussions_.open_pull_request(bob_, repo, "Better", "Look", true,
+                                                 {{}, *git.resolve(repo.access.id, "HEAD"), {}});
+  int64_t first_bob = bob_.user->id;
+  EXPECT_EQ(pr.author_id, first_bob);
+  EXPECT_EQ(discussions_.events(repo, 1)[0].author_id, first_bob);
+  accounts.remove(first_bob);
+  bob_ = caller("bob");
+  pr = *discussions_.find(repo, 1);
+  EXPECT_EQ(pr.author, "bob");
+  EXPECT_FALSE(pr.author_id);
+  EXPECT_FALSE(discussions_.events(repo, 1)[0].author_id);
+}
+
 TEST_F(ReposTest, APullRequestIsMerged) {
   Repo repo = make(ann_, "net");
   commit(ann_, repo, {{"README.md", "old\n"}, {"other", "1\n"}});
-  Oid main = *git_.resolve(repo.access.id, "HEAD");
+  Oid main = *git.resolve(repo.access.id, "HEAD");
   Discussion pr = discussions_.open_pull_request(bob_, repo, "Better", "", true, {{}, main, {}});
   EXPECT_EQ(pr.status, "draft");
-  EXPECT_EQ(git_.resolve(repo.access.id, "refs/pr/1"), main);
+  EXPECT_EQ(git.resolve(repo.access.id, "refs/pr/1"), main);
   commit(bob_, repo, {{"README.md", "new\n"}}, "refs/pr/1");
   commit(ann_, repo, {{"other", "2\n"}});
   EXPECT_THROW(discussions_.merge(ann_, repo, pr), ConflictError);  // a draft
@@ -358,7 +372,7 @@ TEST_F(ReposTest, APullRequestIsMerged) {
   Oid merged = discussions_.merge(ann_, repo, pr, "Thanks");
   EXPECT_EQ(read(repo, "README.md"), "new\n");
   EXPECT_EQ(read(repo, "other"), "2\n");
-  EXPECT_EQ(*git_.resolve(repo.access.id, "HEAD"), merged);
+  EXPECT_EQ(*git.resolve(repo.access.id, "HEAD"), merged);
   pr = *discussions_.find(repo, 1);
   EXPECT_EQ(pr.status, "merged");
   EXPECT_EQ(pr.merge_commit, merged);
@@ -373,7 +387,7 @@ TEST_F(ReposTest, APullRequestIsMerged) {
 TEST_F(ReposTest, ConflictsAreNamed) {
   Repo repo = make(ann_, "net");
   commit(ann_, repo, {{"README.md", "base\n"}});
-  Oid main = *git_.resolve(repo.access.id, "HEAD");
+  Oid main = *git.resolve(repo.access.id, "HEAD");
   Discussion pr = discussions_.open_pull_request(bob_, repo, "Mine", "", false, {{}, main, {}});
   EXPECT_THROW(discussions_.merge(ann_, repo, pr), ArgumentError);  // nothing in it
   commit(bob_, repo, {{"README.md", "mine\n"}}, "refs/pr/1");
@@ -390,7 +404,7 @@ TEST_F(ReposTest, ConflictsAreNamed) {
 
 TEST_F(ReposTest, NumbersAreTakenOnce) {
   Repo repo = make(ann_, "net");
-  Oid main = *git_.resolve(repo.access.id, "HEAD");
+  Oid main = *git.resolve(repo.access.id, "HEAD");
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {
