@@ -1,5 +1,5 @@
 """huggingface_hub 2.4.0 does everything it can do, once through Xet and once through LFS (HF_HUB_DISABLE_XET=1)."""
-import hashlib, io, json, os, pathlib, random, subprocess, sys, tempfile, unittest
+import hashlib, io, json, os, pathlib, random, subprocess, sys, tempfile, typing, unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -90,6 +90,12 @@ class Basics(unittest.TestCase):
         self.assertEqual(alice.model_info("acme/moved").id, "acme/moved")
         self.assertEqual(nobody.model_info(repo).id, "acme/moved")
         self.assertEqual(pathlib.Path(nobody.hf_hub_download(repo, "x.txt")).read_text(), "x")
+        alice.create_repo(repo)  # takes the name back
+        self.assertEqual(nobody.model_info(repo).id, repo)
+        self.assertFalse(nobody.file_exists(repo, "x.txt"))
+        alice.delete_repo(repo)
+        self.assertFalse(nobody.repo_exists(repo))
+        self.assertTrue(nobody.repo_exists("acme/moved"))
 
 
 class Content(unittest.TestCase):
@@ -126,6 +132,48 @@ class Content(unittest.TestCase):
             fresh()
         ids = [m.id for m in nobody.list_models(author="alice", limit=4)]
         self.assertEqual(len(set(ids)), 4)
+
+    def test_expand(self):
+        from huggingface_hub import hf_api
+        everything = typing.get_args(hf_api.ExpandModelProperty_T)
+        info = nobody.model_info(self.repo, expand=list(everything))
+        self.assertEqual((info.sha, info.author, info.pipeline_tag), (self.commit.oid, "alice", "image-classification"))
+        self.assertEqual((info.security_repo_status, info.gguf, info.base_models, info.inference_provider_mapping), (None, None, None, []))
+        self.assertIn("weights.bin", [s.rfilename for s in info.siblings])
+        listed = {m.id: m for m in nobody.list_models(author="alice", expand=list(everything))}[self.repo]
+        self.assertEqual((listed.sha, listed.config, len(listed.siblings)), (info.sha, info.config, len(info.siblings)))
+        only = next(iter(nobody.list_models(search=self.repo, expand=["likes"])))
+        self.assertEqual({k for k, v in vars(only).items() if v is not None} - {"_id"}, {"id", "likes"})
+        self.assertIs(nobody.model_info(self.repo, securityStatus=True).security_repo_status["scansDone"], False)
+        with self.assertRaises(BadRequestError):
+            nobody.model_info(self.repo, expand=["nonsense"])
+        with self.assertRaises(BadRequestError):
+            list(nobody.list_models(expand=["nonsense"]))
+        for kind, names in (("dataset", hf_api.ExpandDatasetProperty_T), ("space", hf_api.ExpandSpaceProperty_T)):
+            repo = fresh(name=f"alice/expanded-{kind}", repo_type=kind, space_sdk="static" if kind == "space" else None)
+            names = list(typing.get_args(names))
+            self.assertEqual(alice.repo_info(repo, repo_type=kind, expand=names).author, "alice")
+            lists = {"dataset": nobody.list_datasets, "space": nobody.list_spaces}[kind]
+            self.assertIn(repo, [r.id for r in lists(author="alice", expand=names)])
+
+    def test_lists_heed_what_they_are_asked(self):
+        repo = fresh(name="alice/tagged", repo_type="dataset")
+        card = "---\nlanguage: [en]\ntask_categories: [image-classification]\nsize_categories: [n<1K]\n---\n"
+        alice.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo, repo_type="dataset")
+        found = lambda **query: [d.id for d in nobody.list_datasets(author="alice", **query)]
+        self.assertEqual(found(language="en", task_categories="image-classification", size_categories="n<1K"), [repo])
+        self.assertEqual(found(language="fr"), [])
+        self.assertEqual(found(dataset_name="tagged", search="alice"), [repo])
+        self.assertEqual(found(dataset_name="tagged", search="zzz"), [])
+        self.assertEqual(found(dataset_name="tagged", gated=True), [])
+        space = fresh(name="alice/linked", repo_type="space", space_sdk="static")
+        alice.upload_file(path_or_fileobj=f"---\nsdk: static\nmodels: [{self.repo}]\n---\n".encode(), path_in_repo="README.md", repo_id=space, repo_type="space")
+        self.assertEqual([s.id for s in nobody.list_spaces(models=self.repo)], [space])
+        self.assertEqual([s.id for s in nobody.list_spaces(linked=True)], [space])
+        self.assertEqual([s.id for s in nobody.list_spaces(datasets="alice/absent")], [])
+        for refused in ({"apps": "vllm"}, {"inference": "warm"}, {"inference_provider": "all"}):
+            with self.assertRaises(BadRequestError):
+                list(nobody.list_models(**refused))
 
     def test_tree_and_paths(self):
         tree = {e.path: e for e in nobody.list_repo_tree(self.repo, recursive=True, expand=True)}
@@ -323,6 +371,9 @@ class Social(unittest.TestCase):
         repo = fresh()
         ModelCard(CARD).push_to_hub(repo, token=ALICE)
         self.assertEqual(ModelCard.load(repo, token=ALICE).data.license, "apache-2.0")
+        with self.assertRaises(ValueError) as caught:
+            alice.upload_file(path_or_fileobj=b"---\nlicense: mit\nx: \x1b[31m\n---\n", path_in_repo="README.md", repo_id=repo)
+        self.assertIn("line 3, column 4: control characters are not allowed", str(caught.exception))
         with self.assertRaises(ValueError):
             alice.upload_file(path_or_fileobj=b"---\nlicense: [\n---\n", path_in_repo="README.md", repo_id=repo)
 
