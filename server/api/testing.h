@@ -76,6 +76,11 @@ class HubTest : public ::testing::Test, protected TemporaryHub {
   using HeaderList = std::vector<std::pair<std::string, std::string>>;
   Answer ask(const std::string& method, const std::string& target, const std::string& body = "",
              const std::string& token = "", const HeaderList& headers = {}) {
+    return ask_of(app, method, target, body, token, headers);
+  }
+  static Answer ask_of(App& app, const std::string& method, const std::string& target,
+                       const std::string& body = "", const std::string& token = "",
+                       const HeaderList& headers = {}) {
     Request request;
     request.method = method;
     request.set_target(target);

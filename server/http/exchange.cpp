@@ -151,6 +151,7 @@ const char* reason(int status) {
     REASON(415, "Unsupported Media Type");
     REASON(416, "Range Not Satisfiable");
     REASON(417, "Expectation Failed");
+    REASON(421, "Misdirected Request");
     REASON(422, "Unprocessable Content");
     REASON(429, "Too Many Requests");
     REASON(431, "Request Header Fields Too Large");

@@ -1,0 +1,54 @@
+// Databases of earlier versions.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "server/storage/connection.h"
+#include "server/storage/schema.h"
+#include "server/storage/testing.h"
+
+namespace pretrained::server {
+namespace {
+
+// A database as version `version` made it, with what `script` put there.
+void make_old(const std::filesystem::path& file, size_t version, const std::string& script) {
+  std::filesystem::path fresh = file.string() + ".fresh";
+  Database(fresh, true);
+  int64_t id = Connection(fresh).pragma("application_id");
+  std::ofstream(file).flush();
+  Connection connection(file);
+  for (size_t i = 0; i < version; ++i) connection.execute(migrations().at(i));
+  connection.execute(script);
+  connection.execute("PRAGMA user_version = " + std::to_string(version));
+  connection.execute("PRAGMA application_id = " + std::to_string(id));
+}
+
+TEST(Migration, AuthorsGetTheirNumbers) {
+  TemporaryFolder folder;
+  make_old(folder / "hub.db", 2, R"sql(
+    INSERT INTO accounts (id, kind, name, created_at) VALUES
+      (1, 'user', 'ann', 10), (2, 'user', 'again', 50), (3, 'org', 'acme', 10);
+    INSERT INTO repos (id, uid, type, owner, name, created_at, updated_at)
+      VALUES (7, 'u', 'model', 1, 'm', 10, 10);
+    INSERT INTO discussions (repo, num, title, author, is_pull_request, status, created_at) VALUES
+      (7, 1, 't', 'ann', 1, 'open', 20), (7, 2, 't', 'again', 0, 'open', 20),
+      (7, 3, 't', 'acme', 0, 'open', 20), (7, 4, 't', 'gone', 0, 'open', 20);
+    INSERT INTO discussion_events (id, repo, num, ordinal, type, author, data, created_at) VALUES
+      ('a', 7, 1, 1, 'comment', 'ann', '{}', 20), ('b', 7, 1, 2, 'comment', 'again', '{}', 60);
+    INSERT INTO refresh_tokens (hash, user, expires_at) VALUES (x'01', 1, 99);
+  )sql");
+  Database database(folder / "hub.db");
+  database.read([](Transaction& t) {
+    auto discussions = t.query("SELECT author_id FROM discussions ORDER BY num");
+    EXPECT_EQ(discussions[0].optional_integer(0), 1);
+    for (size_t i : {1, 2, 3}) EXPECT_FALSE(discussions[i].optional_integer(0)) << i;
+    auto events = t.query("SELECT author_id FROM discussion_events ORDER BY id");
+    EXPECT_EQ(events[0].optional_integer(0), 1);
+    EXPECT_EQ(events[1].optional_integer(0), 2);
+    EXPECT_EQ(t.one("SELECT login FROM refresh_tokens")->bytes(0), "\x01");
+  });
+}
+
+}  // namespace
+}  // namespace pretrained::server
