@@ -1,0 +1,89 @@
+#pragma once
+// HTTP/1.1 over libcurl: kept-alive connections, retries with back-off, redirects under our own
+// rules. HTTP(S)_PROXY, ALL_PROXY and NO_PROXY are honoured; own certificate authorities come from
+// SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.
+//
+// The token goes to the endpoint's own origin (scheme, host, port) and nowhere else: not after a
+// redirect, not in a URL, not into a message.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pretrained/base/export.h"
+
+namespace pretrained::hub {
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string url;  // absolute
+  Headers headers;
+  std::string body;
+  // A body that is not in memory: fills the buffer, from byte `offset` on; `body_size` bytes in
+  // all. Asked again from the start when a request is repeated.
+  std::function<size_t(uint64_t offset, char* buffer, size_t size)> read_body;
+  uint64_t body_size = 0;
+  // Takes the bytes of a 2xx answer's body as they come; without it they are HttpResponse::body. An
+  // attempt that breaks off in the middle is then not repeated here: who writes knows where to go
+  // on.
+  std::function<void(std::string_view)> write;
+  uint64_t body_limit = 64 << 20;  // of HttpResponse::body; a longer one is an IntegrityError
+  // Called between pieces of either body; throws to stop.
+  std::function<void(uint64_t sent, uint64_t received)> progress;
+  bool send_token = true;        // to the endpoint's origin only
+  std::string bearer;            // another token than the user's (Xet), for exactly this request
+  bool follow_redirects = true;  // within the origin; elsewhere only GET and HEAD, without token
+  int retries = 5;  // of connection errors, 408, 429 and 5xx: 1 s, 2, 4, 8, 8; Retry-After wins
+};
+
+struct HttpResponse {
+  int status = 0;
+  Headers headers;  // of the last answer, names in lower case
+  std::string body;
+  std::string url;                                  // after redirects
+  std::string header(std::string_view name) const;  // lower case; "" where absent
+};
+
+struct HttpOptions {
+  std::string endpoint;  // "" : default_endpoint()
+  std::string token;     // "" : none
+  std::string user_agent;
+  std::chrono::milliseconds connect_timeout{10'000};
+  // A connection that moves nothing for so long is given up (HF_HUB_DOWNLOAD_TIMEOUT).
+  std::chrono::milliseconds stall_timeout{10'000};
+  bool offline = false;  // every request is an OfflineError, before a socket is made
+};
+
+// Any number of threads may send at once; each call blocks.
+class PRETRAINED_API HttpClient {
+ public:
+  explicit HttpClient(HttpOptions options);
+  ~HttpClient();
+  // The answer whatever its status; NetworkError where there is none after the retries.
+  HttpResponse send(const HttpRequest& request);
+  const HttpOptions& options() const;
+  // Whether `url` has the endpoint's scheme, host and port.
+  bool is_own_origin(std::string_view url) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Throws the typed error for an answer that is no success. `what` is the thing asked for, for the
+// message: "org/name@main: config.json".
+[[noreturn]] PRETRAINED_API void throw_for_status(const HttpResponse& response,
+                                                  const std::string& what);
+
+// %XX for all but unreserved characters; `keep_slashes` for paths.
+PRETRAINED_API std::string url_encode(std::string_view text, bool keep_slashes = false);
+
+}  // namespace pretrained::hub
