@@ -31,20 +31,24 @@ struct HttpRequest {
   // all. Asked again from the start when a request is repeated.
   std::function<size_t(uint64_t offset, char* buffer, size_t size)> read_body;
   uint64_t body_size = 0;
-  // Takes the bytes of a 2xx answer's body as they come; without it they are HttpResponse::body. An
-  // attempt that breaks off in the middle is then not repeated here: who writes knows where to go
-  // on.
+  // Takes the bytes of a 2xx answer's body as they come, in pieces of at most 16 KiB; without it
+  // they are HttpResponse::body. An attempt that breaks off in the middle is then not repeated
+  // here: who writes knows where to go on.
   std::function<void(std::string_view)> write;
   uint64_t body_limit = 64 << 20;  // of HttpResponse::body; a longer one is an IntegrityError
-  // Called between pieces of either body; throws to stop.
+  // Called between pieces of either body, and about once a second while none move; counts are those
+  // of the attempt. Throws to stop.
   std::function<void(uint64_t sent, uint64_t received)> progress;
-  bool send_token = true;        // to the endpoint's origin only
-  std::string bearer;            // another token than the user's (Xet), for exactly this request
-  bool follow_redirects = true;  // within the origin; elsewhere only GET and HEAD, without token
-  int retries = 5;  // of connection errors, 408, 429 and 5xx: 1 s, 2, 4, 8, 8; Retry-After wins
+  bool send_token = true;  // to the endpoint's origin only
+  std::string bearer;      // another token than the user's (Xet), for exactly this request
+  // Five at most. Within the origin with everything; elsewhere only GET and HEAD, without token and
+  // bearer; never from https to http. One that breaks these rules is an IntegrityError.
+  bool follow_redirects = true;
+  // Of connection errors, 408, 429, 500, 502, 503, 504: after 1 s, 2, 4, 8, 8; Retry-After wins.
+  int retries = 5;
 };
 
-struct HttpResponse {
+struct PRETRAINED_API HttpResponse {
   int status = 0;
   Headers headers;  // of the last answer, names in lower case
   std::string body;
@@ -57,8 +61,14 @@ struct HttpOptions {
   std::string token;     // "" : none
   std::string user_agent;
   std::chrono::milliseconds connect_timeout{10'000};
-  // A connection that moves nothing for so long is given up (HF_HUB_DOWNLOAD_TIMEOUT).
+  // A connection that moves next to nothing (10 bytes a second) for so long is given up
+  // (HF_HUB_DOWNLOAD_TIMEOUT).
   std::chrono::milliseconds stall_timeout{10'000};
+  // How long a hub may think about a POST, PUT or DELETE that it has in full.
+  std::chrono::milliseconds answer_timeout{600'000};
+  std::chrono::milliseconds retry_base{1'000};  // the first wait
+  // A hub that asks to wait longer is not waited for: the answer is returned as it is.
+  std::chrono::milliseconds longest_wait{60'000};
   bool offline = false;  // every request is an OfflineError, before a socket is made
 };
 
