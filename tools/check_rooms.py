@@ -28,7 +28,7 @@ def check(folders, allowed, includes):
 
 
 problems = [
-    *check([*(root / "pretrained").iterdir(), root / "cli"], table("cmake/rooms.txt", 1), r'#include [<"]pretrained/(\w+)/'),
+    *check([*(root / "pretrained").iterdir(), root / "cli", root / "cli/torch"], table("cmake/rooms.txt", 1), r'#include [<"]pretrained/(\w+)/'),
     *check((root / "server").iterdir(), table("server/dependencies.txt", 0), r'#include "(?:server|pretrained)/(\w+)/'),
 ]
 print("\n".join(problems) or "every include is allowed")

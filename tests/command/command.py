@@ -1,4 +1,4 @@
-"""The command `pretrained`, as people and scripts meet it: output, exit codes, broken and hostile files."""
+"""The verbs of `pretrained` that need LibTorch, as people and scripts meet them: output, exit codes, broken and hostile files."""
 import json, os, pathlib, pty, shutil, struct, subprocess, tempfile, unittest
 
 COMMAND = os.environ["PRETRAINED_COMMAND"]
@@ -242,52 +242,6 @@ class New(unittest.TestCase):
         self.assertEqual(json.loads(done.stdout)["class"], "HereForImageClassification")
         self.assertEqual(folder.stat().st_ino, inode)
         self.assertTrue((folder / "model.safetensors").exists())
-
-
-class Usage(unittest.TestCase):
-    def assert_usage(self, argv, *texts):
-        done = run(*argv)
-        self.assertEqual(done.returncode, 2)
-        for text in texts:
-            self.assertIn(text, done.stderr)
-
-    def test_wording(self):
-        self.assert_usage(["bogus"], "no subcommand 'bogus' (pretrained --help lists them)")
-        self.assert_usage(["predct"], "no subcommand 'predct'; did you mean 'predict'?")
-        self.assert_usage(["predict"], "(pretrained predict --help shows what there is)")
-        self.assert_usage(["predict", "m", "x.png", "--josn"], "no option '--josn'; did you mean '--json'?", "pretrained predict --help")
-        self.assert_usage([], "pretrained --help")
-
-
-class Completion(unittest.TestCase):
-    def complete(self, *words):
-        script = ('source <("$PRETRAINED_COMMAND" completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pretrained; '
-                  'printf "%s\\n" "${COMPREPLY[@]}"')
-        done = subprocess.run(["bash", "-c", script, "bash", "pretrained", *words], capture_output=True, text=True, cwd=root)
-        self.assertEqual(done.stderr, "")
-        return done.stdout.splitlines()
-
-    def test_bash(self):
-        self.assertEqual(self.complete("pre"), ["predict"])
-        self.assertIn("--version", self.complete("--"))
-        options = self.complete("predict", "m", "--")
-        self.assertIn("--trust-remote-code", options)
-        self.assertEqual(len(options), len(set(options)))
-        self.assertEqual(self.complete("predict", "m", "--dtype", "b"), ["bfloat16"])
-        self.assertEqual(self.complete("predict", "m", "--device", "cu"), ["cuda"])
-        self.assertEqual(self.complete("completion", "z"), ["zsh"])
-        (root / "two words").mkdir(exist_ok=True)
-        self.assertEqual(self.complete("inspect", "two"), ["two words"])
-
-    def test_every_shell_reads_its_script(self):
-        for shell in ("bash", "zsh", "fish"):
-            done = run("completion", shell)
-            self.assertEqual(done.returncode, 0)
-            self.assertIn("bfloat16", done.stdout)
-            if shutil.which(shell):
-                checked = subprocess.run([shell, "-n"], input=done.stdout, capture_output=True, text=True)
-                self.assertEqual((checked.returncode, checked.stderr), (0, ""))
-        self.assertEqual(run("completion", "tcsh").returncode, 2)
 
 
 if __name__ == "__main__":

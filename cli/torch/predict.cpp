@@ -1,31 +1,21 @@
 #include <torch/torch.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <span>
 
-#include "command.h"
 #include "pretrained/base/error.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/custom_code.h"
 #include "pretrained/model/weights.h"
 #include "pretrained/vision/image.h"
 #include "pretrained/vision/image_processor.h"
+#include "verbs.h"
 
 namespace pretrained::cli {
 namespace fs = std::filesystem;
 namespace {
-
-struct Arguments {
-  Common common;
-  FromPretrained options;
-  std::string model, device = "cpu", auto_class, input, output;
-  std::vector<std::string> images;
-  size_t batch_size = 8;
-  int64_t top = 5;
-};
 
 bool has_image_extension(const fs::path& path) {
   std::string extension = path.extension().string();
@@ -46,7 +36,7 @@ void walk(const std::string& folder, std::vector<fs::path>& images, size_t& skip
   if (error) throw IoError(folder + ": " + error.message());
 }
 
-std::vector<fs::path> find_images(const Arguments& arguments) {
+std::vector<fs::path> find_images(const Predict& arguments) {
   std::vector<fs::path> images;
   for (auto& input : arguments.images) {
     std::error_code error;
@@ -101,7 +91,7 @@ const torch::Tensor& logits_of(const NamedTensors& outputs) {
 }
 
 void print_top(const fs::path& path, const torch::Tensor& logits, const AnyModel& model,
-               const Arguments& arguments) {
+               const Predict& arguments) {
   auto scores = torch::softmax(logits.to(torch::kFloat32), 0);
   auto [values, indices] = scores.topk(std::min(arguments.top, scores.size(0)));
   auto& config = model->base_config();
@@ -127,7 +117,7 @@ void print_top(const fs::path& path, const torch::Tensor& logits, const AnyModel
   std::fflush(stdout);
 }
 
-void print_error(const fs::path& path, const std::string& error, const Arguments& arguments) {
+void print_error(const fs::path& path, const std::string& error, const Predict& arguments) {
   print_line("pretrained: " + error);
   if (arguments.common.json)
     std::cout << Json(Json::Object{{"input", path.string()}, {"error", error}}).dump(0)
@@ -136,7 +126,7 @@ void print_error(const fs::path& path, const std::string& error, const Arguments
 
 // How many pictures of the batch are broken.
 size_t predict_batch(const AnyModel& model, const Batch& batch, std::span<const fs::path> paths,
-                     ProgressBar& bar, const Arguments& arguments) {
+                     ProgressBar& bar, const Predict& arguments) {
   torch::Tensor logits;
   if (!batch.tensors.empty())
     logits =
@@ -151,10 +141,10 @@ size_t predict_batch(const AnyModel& model, const Batch& batch, std::span<const 
   return paths.size() - batch.tensors.size();
 }
 
-void predict_images(const AnyModel& model, const Arguments& arguments) {
+void predict_images(const AnyModel& model, const Predict& arguments) {
   auto images = find_images(arguments);
   auto processor = vision::ImageProcessor::from_pretrained(
-      detail::find_folder(arguments.model, arguments.options.subfolder));
+      detail::find_folder(arguments.model, arguments.subfolder));
   ProgressBar bar("predicting", arguments.common.quiet || images.size() <= arguments.batch_size);
   size_t broken = 0;
   for (size_t i = 0; i < images.size(); i += arguments.batch_size) {
@@ -180,7 +170,7 @@ Json::Array summary(const NamedTensors& tensors) {
   return list;
 }
 
-void predict_tensors(const AnyModel& model, const Arguments& arguments) {
+void predict_tensors(const AnyModel& model, const Predict& arguments) {
   NamedTensors inputs;
   for (auto& [name, tensor] : load_file(arguments.input))
     inputs.insert(name, tensor.is_floating_point() ? tensor.to(model->device(), model->dtype())
@@ -198,17 +188,16 @@ void predict_tensors(const AnyModel& model, const Arguments& arguments) {
 }
 
 // Named tensors suit any class: the only one that the code has, else the one that was saved.
-std::string choose_auto_class(const Arguments& arguments) {
+std::string choose_auto_class(const Predict& arguments) {
   constexpr auto kUsual = AutoModelForImageClassification::name;
   if (!arguments.auto_class.empty()) return arguments.auto_class;
   if (arguments.input.empty()) return kUsual;
-  auto& options = arguments.options;
   FieldPath at;
-  auto folder = detail::find_folder(arguments.model, options.subfolder);
+  auto folder = detail::find_folder(arguments.model, arguments.subfolder);
   Json config = detail::read_config_file(folder, at);
-  auto code = options.code.empty() ? folder : detail::find_folder(options.code, "");
+  auto code = arguments.code.empty() ? folder : detail::find_folder(arguments.code, "");
   AutoMap auto_map =
-      read_auto_map(options.code.empty() ? config : detail::read_config_file(code, at),
+      read_auto_map(arguments.code.empty() ? config : detail::read_config_file(code, at),
                     (code / "config.json").string());
   auto_map.erase("AutoConfig");
   if (auto_map.empty()) return kUsual;
@@ -229,8 +218,12 @@ std::string choose_auto_class(const Arguments& arguments) {
                       list);
 }
 
-AnyModel load(const Arguments& arguments) {
-  FromPretrained options = arguments.options;
+AnyModel load(const Predict& arguments) {
+  FromPretrained options{.trust_remote_code = arguments.trust_remote_code,
+                         .subfolder = arguments.subfolder,
+                         .variant = arguments.variant,
+                         .dtype = arguments.dtype,
+                         .code = arguments.code};
   ProgressBar bar("loading", arguments.common.quiet);
   options.progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
   if (!arguments.common.quiet)
@@ -244,7 +237,9 @@ AnyModel load(const Arguments& arguments) {
   return detail::auto_from_pretrained(choose_auto_class(arguments), arguments.model, options);
 }
 
-void predict(const Arguments& arguments) {
+}  // namespace
+
+void predict(const Predict& arguments) {
   bool tensors = !arguments.input.empty() || !arguments.output.empty();
   if (tensors && (arguments.input.empty() || arguments.output.empty() || !arguments.images.empty()))
     throw ArgumentError("--input and --output go together, without images");
@@ -254,38 +249,6 @@ void predict(const Arguments& arguments) {
   AnyModel model = load(arguments);
   c10::InferenceMode guard;
   tensors ? predict_tensors(model, arguments) : predict_images(model, arguments);
-}
-
-}  // namespace
-
-void add_predict(CLI::App& app) {
-  static Arguments arguments;
-  auto* command =
-      app.add_subcommand("predict", "images in, labels out; or named tensors in and out");
-  command->add_option("MODEL", arguments.model, "folder of the model")->required();
-  command->add_option("INPUT", arguments.images, "images, or folders of images");
-  command->add_option("--input", arguments.input, "named tensors for forward")
-      ->type_name("X.safetensors");
-  command->add_option("--output", arguments.output, "where its outputs go")
-      ->type_name("Y.safetensors");
-  command
-      ->add_option("--auto-class", arguments.auto_class,
-                   "which class of the model's code; else AutoModelForImageClassification, or what "
-                   "suits --input")
-      ->type_name("NAME");
-  command->add_option("--batch-size", arguments.batch_size, "images at once")
-      ->capture_default_str();
-  command->add_option("--top", arguments.top, "how many labels")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000000));
-  add_model_options(*command, arguments.options, arguments.device);
-  add_common(*command, arguments.common);
-  command->footer(
-      "Examples:\n  pretrained predict custom-resnet50d photo.jpg --trust-remote-code\n"
-      "  pretrained predict custom-resnet50d photos/ --trust-remote-code --json\n"
-      "  pretrained predict custom-resnet50d --input x.safetensors --output y.safetensors "
-      "--trust-remote-code");
-  command->callback([] { predict(arguments); });
 }
 
 }  // namespace pretrained::cli

@@ -1,16 +1,15 @@
 #include <stdlib.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
 
-#include "command.h"
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/vision/image.h"
+#include "verbs.h"
 
 namespace pretrained::cli {
 namespace fs = std::filesystem;
@@ -249,7 +248,10 @@ void write_sources(const fs::path& folder, const std::string& name, const std::s
   vision::write_png(folder / "test.png", test_image());
 }
 
-void create(const fs::path& wanted, const Common& common) {
+}  // namespace
+
+void create(const std::string& where, const Common& common) {
+  fs::path wanted = where;
   std::error_code error;
   fs::path folder = fs::weakly_canonical(fs::absolute(wanted), error);
   if (!folder.has_filename()) folder = folder.parent_path();  // "my-model/"
@@ -279,20 +281,6 @@ void create(const fs::path& wanted, const Common& common) {
         << shown << " " << printable((wanted / "test.png").string())
         << " --trust-remote-code\nREADME.md there says how to train it and use it from C++.\n";
   }
-}
-
-}  // namespace
-
-void add_new(CLI::App& app) {
-  static Common common;
-  static std::string folder;
-  auto* command = app.add_subcommand("new", "scaffold a custom model that compiles and predicts");
-  command->add_option("DIR", folder, "the new folder; its name becomes the model's")->required();
-  add_common(*command, common);
-  command->footer(
-      "Example:\n  pretrained new my-model && pretrained predict my-model my-model/test.png "
-      "--trust-remote-code");
-  command->callback([] { create(folder, common); });
 }
 
 }  // namespace pretrained::cli

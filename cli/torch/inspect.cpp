@@ -1,8 +1,6 @@
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
 
-#include "command.h"
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/code/closure.h"
@@ -10,6 +8,7 @@
 #include "pretrained/model/custom_code.h"
 #include "pretrained/safetensors/index.h"
 #include "pretrained/safetensors/safetensors.h"
+#include "verbs.h"
 
 namespace pretrained::cli {
 namespace fs = std::filesystem;
@@ -131,21 +130,10 @@ void print_text(const Contents& contents) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app) {
-  static Common common;
-  static std::string path;
-  auto* command =
-      app.add_subcommand("inspect", "what a model is made of; runs no code and reads no weights");
-  command->add_option("MODEL", path, "folder of a model, or a .safetensors file")->required();
-  add_common(*command, common);
-  command->footer(
-      "Examples:\n  pretrained inspect custom-resnet50d\n  pretrained inspect model.safetensors "
-      "--json");
-  command->callback([] {
-    if (!fs::exists(path)) throw NotFoundError(path + ": no such folder or file");
-    Contents contents = read_contents(path);
-    common.json ? print_json(contents) : print_text(contents);
-  });
+void inspect(const std::string& model, const Common& common) {
+  if (!fs::exists(model)) throw NotFoundError(model + ": no such folder or file");
+  Contents contents = read_contents(model);
+  common.json ? print_json(contents) : print_text(contents);
 }
 
 }  // namespace pretrained::cli

@@ -1,0 +1,14 @@
+#pragma once
+// What libpretrained_verbs.so is made of.
+
+#include "cli/progress.h"
+#include "cli/terminal.h"
+#include "cli/torch_verbs.h"
+
+namespace pretrained::cli {
+
+void predict(const Predict& arguments);
+void inspect(const std::string& model, const Common& common);
+void create(const std::string& where, const Common& common);
+
+}  // namespace pretrained::cli

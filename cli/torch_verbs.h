@@ -1,0 +1,35 @@
+#pragma once
+// The verbs that need LibTorch run in libpretrained_verbs.so (cli/torch), which is loaded when one
+// of them runs: everything else starts at once, --help included, and a build without LibTorch has
+// the other verbs.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "command.h"
+
+namespace pretrained::cli {
+
+struct Predict {
+  Common common;
+  std::string model, code, subfolder, variant, dtype = "auto", device = "cpu", auto_class;
+  bool trust_remote_code = false;
+  std::vector<std::string> images;
+  std::string input, output;  // named tensors
+  size_t batch_size = 8;
+  int64_t top = 5;
+};
+
+struct TorchVerbs {
+  void (*predict)(const Predict& arguments);
+  void (*inspect)(const std::string& model, const Common& common);
+  void (*create)(const std::string& where, const Common& common);
+};
+
+// NotFoundError where LibTorch is not there.
+const TorchVerbs& torch_verbs();
+
+}  // namespace pretrained::cli
+
+extern "C" PRETRAINED_API const pretrained::cli::TorchVerbs* pretrained_torch_verbs();
