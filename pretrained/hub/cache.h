@@ -12,12 +12,15 @@
 //   hub/blobs/<hh>/<xet hash>        Python's shared store: blobs/<etag> may be a link to it; read
 //                                    here, never written
 //
+//   hub/models--org--name/trees/<commit>.json    the files of a commit (tree_cache.h)
+//
 // A blob is there whole and checked, or not there. Ours while they come:
-// blobs/<etag>.pretrained.part and .pretrained.json (which ranges are done), both under the lock.
+// blobs/<etag>.pretrained.part and .pretrained.ranges (which are done), both under the lock.
 // Any number of threads and processes.
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +39,8 @@ class PRETRAINED_API Cache {
   std::filesystem::path snapshot_folder(const Repo& repo, const std::string& commit) const;
   // FormatError unless the etag is 40 or 64 hex digits.
   std::filesystem::path blob(const Repo& repo, const std::string& etag) const;
+  // Whether it is there: a file, or a link into Python's shared store.
+  bool has_blob(const Repo& repo, const std::string& etag) const;
 
   // The commit of a revision as it was last seen; a commit id is itself.
   std::optional<std::string> read_ref(const Repo& repo, const std::string& revision) const;
@@ -58,6 +63,10 @@ class PRETRAINED_API Cache {
  private:
   std::filesystem::path root_;
 };
+
+// The same lock and tag for folders that are no cache (Download::local_dir).
+FileDescriptor lock_file(const std::filesystem::path& path, const std::function<void()>& on_wait);
+void tag_cache_folder(const std::filesystem::path& folder);
 
 // What is in a cache: `pretrained cache ls|rm|verify`.
 struct CachedRevision {
