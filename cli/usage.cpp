@@ -1,39 +1,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <numeric>
 
 #include "command.h"
+#include "pretrained/base/text.h"
 
 namespace pretrained::cli {
 namespace {
-
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t k = 1; k <= b.size(); ++k)
-      diagonal = std::exchange(
-          row[k], std::min({row[k] + 1, row[k - 1] + 1, diagonal + (a[i - 1] != b[k - 1])}));
-  }
-  return row[b.size()];
-}
-
-// Of those that differ from `word` in at most two letters the nearest.
-std::string near_match(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t nearest = 3;
-  for (auto& candidate : known)
-    if (size_t distance = edit_distance(word, candidate);
-        distance < nearest && distance < candidate.size())
-      nearest = distance, best = candidate;
-  return best;
-}
-
-std::string suggestion(const std::string& word, const std::vector<std::string>& known) {
-  std::string match = near_match(word, known);
-  return match.empty() ? "" : "; did you mean '" + match + "'?";
-}
 
 std::vector<std::string> option_names(const CLI::App& command) {
   std::vector<std::string> names;

@@ -1,0 +1,47 @@
+#pragma once
+// The file stored_tokens, as Python's configparser reads and writes it. Sections and fields that
+// are none of ours are kept.
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pretrained/base/files.h"
+#include "pretrained/hub/tokens.h"
+
+namespace pretrained::hub {
+
+using TokenFields = std::vector<std::pair<std::string, std::string>>;
+using TokenSections = std::map<std::string, TokenFields>;
+
+// FormatError names the line.
+PRETRAINED_API TokenSections parse_stored_tokens(const std::string& text,
+                                                 const std::string& source);
+PRETRAINED_API std::string write_stored_tokens(const TokenSections& sections);
+
+// What is stored; with the lock for changes, while it lives.
+class StoredTokens {
+ public:
+  StoredTokens();
+  std::vector<StoredToken> list() const;
+  void put(const StoredToken& token);
+  void save() const;
+  TokenSections sections;
+
+ private:
+  std::filesystem::path path_;
+  FileLock lock_;
+};
+
+// Only what is read.
+std::vector<StoredToken> read_stored_tokens();
+
+// The token file's token, "" where there is none.
+std::string file_token();
+void write_file_token(const std::string& token);
+// Without blanks around it; FormatError where it is no token. `source` is for the message.
+std::string clean_token(const std::string& text, const std::string& source);
+
+}  // namespace pretrained::hub
