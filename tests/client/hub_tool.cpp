@@ -1,39 +1,46 @@
-// hub_tool VERB WORDS…: drives pretrained/hub from Python tests until the command can. Prints JSON, one value; errors
-// go to standard error as {"error": "the kind", "message": "…"} with the command's exit code.
+// Prints JSON, one value; errors go to standard error as {"error": "the kind", "message": "…"} with the command's exit
+// code.
+#include "hub_tool.h"
+
 #include <cxxabi.h>
 
 #include <cstdlib>
-#include <functional>
 #include <iostream>
-#include <map>
 #include <memory>
 
-#include "pretrained/base/json.h"
-#include "pretrained/hub/errors.h"
-#include "pretrained/hub/http.h"
+#include "pretrained/hub/client.h"
 
 using namespace pretrained;
-using Words = std::vector<std::string>;
 
 namespace {
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
 // get URL: status, headers and body.
-Json get(const Words& words) {
-  hub::HttpClient http({.token = variable("HF_TOKEN")});
-  auto answer = http.send({.url = words.at(0)});
+Json get(const Call& call) {
+  hub::HubClient client;
+  auto answer = client.http().send({.url = call.words.at(0)});
   Json::Object headers;
   for (auto& [name, value] : answer.headers) headers[name] = value;
   return Json::Object{{"status", answer.status}, {"headers", headers}, {"body", answer.body}};
 }
 
-const std::map<std::string, std::function<Json(const Words&)>> kVerbs = {
-    {"get", get},
-};
+Verbs all_verbs() {
+  Verbs verbs{{"get", get}};
+  for (auto& part : {api_verbs(), login_verbs()}) verbs.insert(part.begin(), part.end());
+  return verbs;
+}
+
+Call read(int argc, char** argv) {
+  Call call;
+  for (int i = 2; i < argc; ++i) {
+    std::string word = argv[i];
+    size_t sign = word.find('='), letters = word.find_first_not_of("abcdefghijklmnopqrstuvwxyz_");
+    if (sign != word.npos && sign == letters && sign > 0)
+      call.options[word.substr(0, sign)] = word.substr(sign + 1);
+    else
+      call.words.push_back(word);
+  }
+  return call;
+}
 
 std::string kind_of(const std::exception& error) {
   int status = 0;
@@ -51,14 +58,14 @@ int fail(const std::exception& error, int code) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Words words(argv + 1, argv + argc);
-  auto verb = words.empty() ? kVerbs.end() : kVerbs.find(words.front());
-  if (verb == kVerbs.end()) {
-    std::cerr << "hub_tool VERB WORDS…\n";
+  const Verbs verbs = all_verbs();
+  auto verb = verbs.find(argc > 1 ? argv[1] : "");
+  if (verb == verbs.end()) {
+    std::cerr << "hub_tool VERB WORDS… NAME=VALUE…\n";
     return 2;
   }
   try {
-    std::cout << verb->second({words.begin() + 1, words.end()}).dump(0) << "\n";
+    std::cout << verb->second(read(argc, argv)).dump(0) << "\n";
     return 0;
   } catch (const Error& error) {
     return fail(error, error.exit_code());
