@@ -23,3 +23,4 @@ using Verbs = std::map<std::string, Verb>;
 
 Verbs api_verbs();
 Verbs login_verbs();
+Verbs upload_verbs();

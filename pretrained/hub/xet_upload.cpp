@@ -1,0 +1,227 @@
+#include "pretrained/hub/xet_upload.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "pretrained/hub/chunk_index.h"
+#include "pretrained/hub/send_pool.h"
+#include "pretrained/hub/upload_journal.h"
+#include "pretrained/xet/hashing.h"
+#include "pretrained/xet/xorb.h"
+
+namespace pretrained::hub {
+namespace {
+
+constexpr size_t kBlock = 1 << 20;
+constexpr uint64_t kRawXorb = xet::kMaxXorb - (1 << 20);  // fits even where nothing compresses
+constexpr int kThreads = 3;
+constexpr size_t kInFlight = 4;               // xorbs, beside the one that is being filled
+constexpr uint64_t kBatchBytes = 1ull << 30;  // files are registered after so many bytes,
+constexpr size_t kBatchFiles = 500;           // or so many of them,
+constexpr size_t kBatchChunks = 500'000;      // or new chunks: a shard has 64 MiB at most
+
+struct Term {
+  uint32_t xorb, begin, end;
+  uint64_t size;
+};
+
+struct PendingFile {
+  std::string path;
+  xet::ShardFile file;  // the hashes of its xorbs come later
+  std::vector<Term> terms;
+};
+
+// A xorb that is being filled.
+struct Filling {
+  uint32_t index;
+  std::string bytes;
+  std::vector<xet::ChunkSize> chunks;
+};
+
+xet::ShardXorb shard_xorb(const xet::Hash& hash, const std::vector<xet::ChunkSize>& chunks) {
+  xet::ShardXorb xorb{.hash = hash};
+  for (auto& chunk : chunks)
+    xorb.chunks.push_back({.hash = chunk.hash,
+                           .size = uint32_t(chunk.size),
+                           .dedup_eligible = xet::is_global_dedup_eligible(chunk.hash)});
+  return xorb;
+}
+
+std::string pack(const std::string& raw, const std::vector<xet::ChunkSize>& chunks) {
+  xet::XorbWriter writer;
+  size_t at = 0;
+  for (auto& chunk : chunks) {
+    writer.append(std::string_view(raw).substr(at, chunk.size), chunk.hash);
+    at += chunk.size;
+  }
+  std::string bytes;
+  writer.finish(bytes);
+  return bytes;
+}
+
+void add_term(std::vector<Term>& terms, ChunkIndex::Place place, uint64_t size) {
+  bool goes_on = !terms.empty() && terms.back().xorb == place.xorb &&
+                 terms.back().end == place.chunk && terms.back().size + size <= UINT32_MAX;
+  if (!goes_on) terms.push_back({place.xorb, place.chunk, place.chunk, 0});
+  ++terms.back().end;
+  terms.back().size += size;
+}
+
+PendingFile pending_file(const LocalFile& local, xet::FileHashes hashes, std::vector<Term> terms) {
+  PendingFile pending{.path = local.path, .file = {.hash = hashes.hash}, .terms = std::move(terms)};
+  pending.file.has_verification = true;
+  pending.file.sha256 = hashes.sha256;
+  auto chunk = hashes.chunks.begin();
+  std::vector<xet::Hash> range;
+  for (auto& term : pending.terms) {
+    range.clear();
+    for (uint32_t i = term.begin; i < term.end; ++i) range.push_back((chunk++)->hash);
+    pending.file.terms.push_back({.size = uint32_t(term.size),
+                                  .chunk_begin = term.begin,
+                                  .chunk_end = term.end,
+                                  .range_hash = xet::range_hash(range)});
+  }
+  return pending;
+}
+
+}  // namespace
+
+struct XetUpload::State {
+  State(const HubClient& client, const Repo& repo, XetStore& store, UploadProgress& progress)
+      : store(store), progress(progress), journal(client.endpoint(), repo), index(store, journal) {}
+  ~State() { store.cancel(); }
+
+  ChunkIndex::Place place(const xet::ChunkSize& chunk, std::string_view bytes) {
+    if (auto known = index.find(chunk.hash)) return *known;
+    if (filling && (filling->bytes.size() + chunk.size > kRawXorb ||
+                    filling->chunks.size() == xet::kMaxXorbChunks))
+      send_xorb();
+    if (!filling) {
+      filling = {index.open_xorb(), {}, {}};
+      filling->bytes.reserve(kRawXorb);  // address space only
+    }
+    ChunkIndex::Place place{filling->index, uint32_t(filling->chunks.size())};
+    filling->bytes += bytes;
+    filling->chunks.push_back(chunk);
+    index.add(chunk.hash, place);
+    return place;
+  }
+
+  void send_xorb() {
+    if (!filling) return;
+    auto xorb = std::make_shared<Filling>(std::move(*filling));
+    filling.reset();
+    xet::Hash hash = xet::xorb_hash(xorb->chunks);
+    index.close_xorb(xorb->index, hash);
+    new_chunks += xorb->chunks.size();
+    new_xorbs.push_back(shard_xorb(hash, xorb->chunks));
+    auto send = [this, xorb, hash, entry = new_xorbs.back()] {
+      std::string bytes = pack(std::exchange(xorb->bytes, {}), xorb->chunks);
+      uint64_t size = bytes.size();
+      store.put_xorb(hash, std::move(bytes));
+      progress.sent(size);
+      journal.add(entry);
+    };
+    under_way.push_back(pool.submit(std::move(send)));
+  }
+
+  // Behind the xorbs in the queue: whoever waits for them here waits for tasks that run already.
+  void register_files() {
+    send_xorb();
+    auto shard = std::make_shared<xet::Shard>();
+    auto files = std::make_shared<std::vector<PendingFile>>(std::exchange(pending, {}));
+    shard->xorbs = std::exchange(new_xorbs, {});
+    for (auto& file : *files) {
+      for (size_t i = 0; i < file.terms.size(); ++i)
+        file.file.terms[i].xorb = index.hash_of(file.terms[i].xorb);
+      shard->files.push_back(std::move(file.file));
+    }
+    new_chunks = pending_bytes = 0;
+    if (shard->files.empty() && shard->xorbs.empty()) return;
+    std::erase_if(under_way, [](auto& xorb) {
+      return xorb.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    });
+    pool.submit([this, shard, files, xorbs = under_way] {
+      for (auto& xorb : xorbs) xorb.get();
+      put_shard(*shard);
+      for (size_t i = 0; i < files->size(); ++i)
+        progress.finished((*files)[i].path, shard->files[i].size(), "uploaded");
+    });
+  }
+
+  void put_shard(const xet::Shard& shard) {
+    try {
+      progress.sent(store.put_shard(shard));
+    } catch (const HubError&) {
+      // A xorb that we took for stored may be gone: the next attempt sends it again.
+      for (auto& file : shard.files)
+        for (auto& term : file.terms) journal.remove(term.xorb);
+      throw;
+    }
+  }
+
+  XetStore& store;
+  UploadProgress& progress;
+  UploadJournal journal;
+  ChunkIndex index;
+  std::optional<Filling> filling;
+  std::vector<xet::ShardXorb> new_xorbs;  // since the last shard
+  size_t new_chunks = 0;
+  std::vector<PendingFile> pending;
+  uint64_t pending_bytes = 0;
+  std::vector<std::shared_future<void>> under_way;
+  SendPool pool{kThreads, kInFlight};  // last: its tasks use the rest
+};
+
+XetUpload::XetUpload(const HubClient& client, const Repo& repo, XetStore& store,
+                     UploadProgress& progress)
+    : state_(new State(client, repo, store, progress)) {}
+
+XetUpload::~XetUpload() = default;
+
+std::string XetUpload::add(const LocalFile& local) {
+  auto& state = *state_;
+  SourceFile source(local);
+  xet::FileHasher hasher({.sha256 = true, .chunks = true});
+  std::vector<Term> terms;
+  std::string bytes;  // from the start of the open chunk on
+  size_t placed = 0;
+  auto place = [&](const std::vector<xet::ChunkSize>& chunks) {
+    size_t at = 0;
+    for (; placed < chunks.size(); ++placed) {
+      uint64_t size = chunks[placed].size;
+      add_term(terms, state.place(chunks[placed], std::string_view(bytes).substr(at, size)), size);
+      at += size;
+    }
+    bytes.erase(0, at);
+  };
+
+  state.index.start_file(local.size);
+  for (uint64_t at = 0; at < local.size;) {
+    size_t kept = bytes.size(), size = std::min<uint64_t>(kBlock, local.size - at);
+    bytes.resize(kept + size);
+    source.read(at, bytes.data() + kept, size);
+    hasher.update(std::string_view(bytes).substr(kept));
+    place(hasher.chunks());
+    at += size;
+    state.progress.progress(local.path, at, local.size);
+  }
+  source.check_unchanged();
+  auto hashes = hasher.finish();
+  place(hashes.chunks);
+
+  state.pending_bytes += local.size;
+  std::string sha256 = hashes.sha256;
+  state.pending.push_back(pending_file(local, std::move(hashes), std::move(terms)));
+  if (state.pending_bytes >= kBatchBytes || state.pending.size() >= kBatchFiles ||
+      state.new_chunks >= kBatchChunks)
+    state.register_files();
+  return sha256;
+}
+
+void XetUpload::finish() {
+  state_->register_files();
+  state_->pool.wait();
+}
+
+}  // namespace pretrained::hub
