@@ -1,8 +1,7 @@
 """Everything HubClient can ask, once each with its errors, against a real hub; huggingface_hub is the other witness."""
-import os
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-import pathlib, sys, unittest
+import os, pathlib, sys, unittest
 
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hub"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import client, harness
