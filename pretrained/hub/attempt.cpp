@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <utility>
 
 #include "pretrained/base/version.h"
 #include "pretrained/hub/errors.h"
@@ -67,7 +68,7 @@ struct Attempt {
       response.headers.clear();
       in_head = true;
     } else if (trimmed(line).empty()) {
-      in_head = false;
+      if (std::exchange(in_head, false) && ok() && request.start) request.start(response);
     } else if (auto colon = line.find(':'); in_head && colon != line.npos) {
       response.headers.emplace_back(lower(trimmed(line.substr(0, colon))),
                                     trimmed(line.substr(colon + 1)));

@@ -8,7 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <utility>
+#include <chrono>
+#include <thread>
 
 #include "pretrained/base/error.h"
 #include "pretrained/hub/blob_hash.h"
@@ -216,14 +217,13 @@ fs::path Cache::link(const Repo& repo, const std::string& commit, const std::str
 
 FileDescriptor lock_file(const fs::path& path, const std::function<void()>& on_wait) {
   make_folders(path.parent_path());
-  bool told = false;
   for (;;) {
     FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0664));
     if (file.get() < 0) throw_errno(path.string(), errno);
-    int result = flock(file.get(), LOCK_EX | LOCK_NB);
-    if (result != 0 && errno == EWOULDBLOCK) {
-      if (on_wait && !std::exchange(told, true)) on_wait();
-      result = flock(file.get(), LOCK_EX);
+    int result;
+    while ((result = flock(file.get(), LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK) {
+      if (on_wait) on_wait();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     if (result != 0 && errno == EINTR) continue;
     if (result != 0) throw_errno(path.string() + ": no lock", errno);

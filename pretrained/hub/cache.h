@@ -54,7 +54,7 @@ class PRETRAINED_API Cache {
   // The link snapshots/<commit>/<path> → blobs/<etag>, replacing whatever is there.
   std::filesystem::path link(const Repo& repo, const std::string& commit, const std::string& path,
                              const std::string& etag) const;
-  // Waits; `on_wait` is called once where somebody else holds it.
+  // Waits; `on_wait` is called again and again while somebody else holds it, and throws to give up.
   FileDescriptor lock(const Repo& repo, const std::string& etag,
                       const std::function<void()>& on_wait = {}) const;
   // Makes folders and CACHEDIR.TAG. IoError where the root cannot be written.
@@ -64,7 +64,7 @@ class PRETRAINED_API Cache {
   std::filesystem::path root_;
 };
 
-// The same lock and tag for folders that are no cache (Download::local_dir).
+// The same lock and tag for folders that are no cache (Download::local_dir). Internal.
 FileDescriptor lock_file(const std::filesystem::path& path, const std::function<void()>& on_wait);
 void tag_cache_folder(const std::filesystem::path& folder);
 

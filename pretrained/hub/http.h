@@ -31,6 +31,8 @@ struct HttpRequest {
   // all. Asked again from the start when a request is repeated.
   std::function<size_t(uint64_t offset, char* buffer, size_t size)> read_body;
   uint64_t body_size = 0;
+  // Sees status, headers and address of a 2xx answer before its body; throws to refuse it.
+  std::function<void(const struct HttpResponse&)> start;
   // Takes the bytes of a 2xx answer's body as they come, in pieces of at most 16 KiB; without it
   // they are HttpResponse::body. An attempt that breaks off in the middle is then not repeated
   // here: who writes knows where to go on.

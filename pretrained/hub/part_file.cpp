@@ -139,8 +139,8 @@ void PartFile::write(uint64_t offset, std::string_view bytes) {
 void PartFile::mark_done(Range range) {
   std::lock_guard lock(mutex_);
   add(done_, range);
-  // Whole at once, it is hashed and renamed right away.
-  if (total(done_) == size_) return;
+  // In one piece it is hashed and renamed right away.
+  if (journal_.get() < 0 && total(done_) == size_) return;
   if (journal_.get() < 0) journal_ = open_own(ranges_, O_WRONLY | O_APPEND);
   std::string line = line_of(etag_, size_, range);
   if (::write(journal_.get(), line.data(), line.size()) != ssize_t(line.size()))

@@ -25,7 +25,7 @@ Json get(const Call& call) {
 
 Verbs all_verbs() {
   Verbs verbs{{"get", get}};
-  for (auto& part : {api_verbs(), login_verbs(), upload_verbs()}) verbs.insert(part.begin(), part.end());
+  for (auto& part : {api_verbs(), download_verbs(), login_verbs(), upload_verbs()}) verbs.insert(part.begin(), part.end());
   return verbs;
 }
 

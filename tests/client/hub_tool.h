@@ -22,5 +22,6 @@ using Verb = std::function<pretrained::Json(const Call&)>;
 using Verbs = std::map<std::string, Verb>;
 
 Verbs api_verbs();
+Verbs download_verbs();
 Verbs login_verbs();
 Verbs upload_verbs();
