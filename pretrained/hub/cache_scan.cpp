@@ -205,12 +205,13 @@ std::vector<CachedRepo> scan_cache(const Cache& cache) {
 }
 
 uint64_t remove_cached(const Cache& cache, const Repo& repo, const std::string& commit) {
-  if (!commit.empty()) return remove_revision(cache, repo, commit);
   fs::path folder = cache.repo_folder(repo);
+  uint64_t freed = commit.empty() ? 0 : remove_revision(cache, repo, commit);
+  // The last revision takes the folder along, as in Python.
+  if (!commit.empty() && !entries(folder / "snapshots").empty()) return freed;
   if (!fs::is_directory(fs::symlink_status(folder)))
     throw NotFoundError(repo.id + " is not in the cache " + cache.root().string());
   remove_folder(folder / "refs");
-  uint64_t freed = 0;
   for (auto& file : files_below(folder)) freed += remove_blob(file);
   remove_folder(folder);
   return freed;

@@ -214,6 +214,13 @@ TEST_F(CacheTest, RemovingARevisionKeepsWhatOthersUse) {
   EXPECT_THROW(remove_cached(*cache, kRepo), NotFoundError);
 }
 
+TEST_F(CacheTest, RemovingTheLastRevisionRemovesTheRepository) {
+  add(kCommit, "a", kBlobId, "hello\n");
+  cache->write_ref(kRepo, "main", kCommit);
+  EXPECT_EQ(remove_cached(*cache, kRepo, kCommit), 6u);
+  EXPECT_TRUE(scan_cache(*cache).empty());
+}
+
 TEST_F(CacheTest, VerifyFindsChangedBytes) {
   add(kCommit, "a", kBlobId, "hello\n");
   add(kCommit, "b", kSha256, "hello\n");
