@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "command.h"
+#include "hub.h"
 #include "pretrained/base/error.h"
 #include "pretrained/base/version.h"
 #include "terminal.h"
@@ -36,10 +37,16 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not permitted or untrusted, 5 bad data, "
-      "6 network.");
+      "6 network, 130 interrupted.");
   add_predict(app);
   add_inspect(app);
   add_new(app);
+  add_auth(app);
+  add_repo(app);
+  add_upload(app);
+  add_download(app);
+  add_commits(app);
+  add_cache(app);
   add_completion(app);
   try {
     app.parse(argc, argv);

@@ -23,6 +23,22 @@ class Usage(unittest.TestCase):
         self.assert_usage(["predict"], "(pretrained predict --help shows what there is)")
         self.assert_usage(["predict", "m", "x.png", "--josn"], "no option '--josn'; did you mean '--json'?", "pretrained predict --help")
         self.assert_usage([], "pretrained --help")
+        self.assert_usage(["auth", "lgin"], "no subcommand 'lgin'; did you mean 'login'? (pretrained auth --help lists them)")
+        self.assert_usage(["repo", "branch"], "(pretrained repo branch --help shows what there is)")
+        self.assert_usage(["repo", "tag", "create"], "REPO is required (pretrained repo tag create --help")
+        self.assert_usage(["download", "org/name", "--inclde", "x"], "did you mean '--include'?")
+        self.assert_usage(["repo", "settings", "org/name", "--private", "--public"], "--private excludes --public")
+
+    def test_every_verb_explains_itself(self):
+        verbs = [["auth", verb] for verb in ("login", "whoami", "list", "switch", "logout")]
+        verbs += [["repo", verb] for verb in ("create", "delete", "move", "settings")]
+        verbs += [["repo", kind, verb] for kind in ("branch", "tag") for verb in ("create", "delete", "list")]
+        verbs += [["cache", verb] for verb in ("ls", "rm", "verify")] + [["upload"], ["download"], ["commits"]]
+        for verb in verbs:
+            done = run(*verb, "--help")
+            self.assertEqual(done.returncode, 0, verb)
+            for text in ("Example", "--json", "--quiet"):
+                self.assertIn(text, done.stdout, verb)
 
 
 class Completion(unittest.TestCase):
@@ -42,6 +58,10 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("predict", "m", "--dtype", "b"), ["bfloat16"])
         self.assertEqual(self.complete("predict", "m", "--device", "cu"), ["cuda"])
         self.assertEqual(self.complete("completion", "z"), ["zsh"])
+        self.assertEqual(self.complete("auth", "l"), ["login", "list", "logout"])
+        self.assertEqual(self.complete("repo", "branch", ""), ["create", "delete", "list"])
+        self.assertEqual(self.complete("repo", "settings", "org/name", "--gated", "m"), ["manual"])
+        self.assertIn("--local-dir", self.complete("download", "org/name", "--"))
         (root / "two words").mkdir(exist_ok=True)
         self.assertEqual(self.complete("inspect", "two"), ["two words"])
 

@@ -1,0 +1,105 @@
+#include "hub.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+
+#include "pretrained/base/error.h"
+#include "progress.h"
+
+namespace pretrained::cli {
+namespace {
+
+class Interrupted : public Error {
+ public:
+  Interrupted() : Error("interrupted; run the same command to go on") {}
+  int exit_code() const override { return 130; }
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// While it lives the first SIGINT is only noted; the second does what it always does.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    interrupted = 0;
+    struct sigaction action{};
+    action.sa_handler = [](int) { interrupted = 1; };
+    action.sa_flags = int(SA_RESETHAND);
+    sigaction(SIGINT, nullptr, &before_);
+    if (before_.sa_handler != SIG_IGN) sigaction(SIGINT, &action, nullptr);
+  }
+  ~InterruptGuard() { sigaction(SIGINT, &before_, nullptr); }
+  InterruptGuard(const InterruptGuard&) = delete;
+  void check() const {
+    if (interrupted) throw Interrupted();
+  }
+
+ private:
+  struct sigaction before_{};
+};
+
+}  // namespace
+
+CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& description) {
+  auto* group = app.add_subcommand(name, description);
+  group->require_subcommand(1);
+  return group;
+}
+
+void add_repo_type(CLI::App& command, std::string& type) {
+  command.add_option("--repo-type", type, "model, dataset or space")
+      ->type_name("TYPE")
+      ->capture_default_str();
+}
+
+void add_patterns(CLI::App& command, const std::string& option, std::vector<std::string>& patterns,
+                  const std::string& description) {
+  command.add_option(option, patterns, description)->type_name("PATTERN")->allow_extra_args(false);
+}
+
+void add_yes(CLI::App& command, bool& yes) { command.add_flag("-y,--yes", yes, "do not ask"); }
+
+hub::Repo own_repo(const hub::HubClient& client, const std::string& id, const std::string& type) {
+  hub::Repo repo{id, hub::parse_repo_type(type)};
+  repo.id = client.full_repo_id(id);
+  return repo;
+}
+
+Target parse_target(const std::string& text, const std::string& revision, const std::string& type) {
+  auto reference = hub::parse_repo_reference(text);
+  if (!reference)
+    throw ArgumentError("'" + printable(text) +
+                        "' names no repository: expected ORG/NAME or ORG/NAME@REVISION");
+  if (!reference->revision.empty() && !revision.empty() && reference->revision != revision)
+    throw ArgumentError("@" + reference->revision + " and --revision " + revision +
+                        " contradict each other");
+  std::string wanted = revision.empty() ? reference->revision : revision;
+  return {{reference->id, hub::parse_repo_type(type)}, wanted.empty() ? "main" : wanted};
+}
+
+void confirm(const std::string& what, bool yes) {
+  if (yes) return;
+  if (!isatty(0) || !isatty(2))
+    throw ArgumentError("this would " + what + ": give --yes if that is meant");
+  std::cerr << printable("This will " + what + ". Go on? [y/N] ", 1000) << std::flush;
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer != "y" && answer != "Y" && answer != "yes") throw Error("nothing was changed");
+}
+
+void print_json(const Json& json) { std::cout << json.dump(0) << std::endl; }
+
+void run_transfer(const std::string& title, const Common& common,
+                  const std::function<void(const hub::OnTransfer&)>& transfer) {
+  InterruptGuard guard;
+  TransferProgress progress(title, common.quiet);
+  transfer([&](const hub::TransferEvent& event) {
+    guard.check();
+    progress.update(event);
+  });
+}
+
+}  // namespace pretrained::cli

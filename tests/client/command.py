@@ -1,0 +1,386 @@
+"""The hub's verbs of `pretrained` against a real hub, as people and scripts meet them."""
+import fcntl, json, os, pathlib, pty, random, re, signal, struct, subprocess, sys, tempfile, termios, time, unittest, urllib.parse
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hub"))
+import harness
+from slow_proxy import SlowProxy
+
+COMMAND = os.environ["PRETRAINED_COMMAND"]
+BIG = random.Random(7).randbytes(6_000_000)
+
+
+def setUpModule():
+    global hub, alice, bob
+    hub = harness.Hub()
+    unittest.addModuleCleanup(hub.close)
+    alice, bob = hub.user("alice"), hub.user("bob")
+
+
+def pretrained(*words, env, expect=0, **options):
+    done = harness.run(COMMAND, *words, env=env, expect=expect, **options)
+    if expect:
+        test.assertRegex(done.stderr, r"\Apretrained: [^\n]+\n\Z")
+        test.assertEqual(done.stdout, "")
+    return done
+
+
+def answer(*words, **options):
+    """The documents of --json."""
+    return [json.loads(line) for line in pretrained(*words, "--json", **options).stdout.splitlines()]
+
+
+test = unittest.TestCase()
+
+
+class Screen:
+    """What a person sees in the end: the controls that a progress display uses, and no others."""
+
+    def __init__(self, columns):
+        self.columns, self.rows, self.row, self.column = columns, [""], 0, 0
+
+    def feed(self, text):
+        for control, plain in re.findall(r"(\x1b\[\d*[A-Za-z]|\r|\n)|([^\x1b\r\n]+)", text):
+            if plain:
+                line = self.rows[self.row].ljust(self.column)
+                self.rows[self.row] = line[:self.column] + plain + line[self.column + len(plain):]
+                self.column += len(plain)
+                assert self.column < self.columns, f"wider than {self.columns}: {plain!r}"
+            elif control == "\r":
+                self.column = 0
+            elif control == "\n":
+                self.row += 1
+                self.rows += [""] * (self.row + 1 - len(self.rows))
+            elif control[-1] == "A":
+                self.row -= int(control[2:-1] or 1)
+            elif control[-1] in "KJ":
+                self.rows[self.row] = self.rows[self.row][:self.column]
+                if control[-1] == "J":
+                    del self.rows[self.row + 1:]
+            else:
+                assert control[-1] == "m", repr(control)
+
+    def text(self):
+        return "\n".join(self.rows).rstrip()
+
+
+def on_terminal(*words, env, columns=100, act=None, keys=None):
+    """Exit code and all that was written to a terminal. act(text, process) sees what came so far."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {k: v for k, v in env.items() if k != "HF_HUB_DISABLE_PROGRESS_BARS"} | {"TERM": "xterm"}
+    process = subprocess.Popen([COMMAND, *map(str, words)], stdin=slave, stdout=slave, stderr=slave, env=env,
+                               start_new_session=True)
+    os.close(slave)
+    if keys:
+        os.write(master, keys.encode())
+    text = b""
+    try:
+        while part := os.read(master, 65536):
+            text += part
+            if act:
+                act(text.decode(errors="replace"), process)
+    except OSError:  # Linux: the other side is closed
+        pass
+    os.close(master)
+    return process.wait(60), text.decode()
+
+
+def folder_of(files):
+    folder = pathlib.Path(tempfile.mkdtemp(dir=hub.folder))
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+class Accounts(unittest.TestCase):
+    def test_a_token_from_stdin(self):
+        env = hub.env()
+        for words in (["auth", "login"], ["auth", "login", "--token", "-"]):
+            self.assertIn("logged in as alice", pretrained(*words, env=env, stdin=alice + "\n").stdout)
+        token_file = pathlib.Path(env["HF_HOME"]) / "token"
+        self.assertEqual(token_file.read_text().strip(), alice)
+        self.assertEqual(token_file.stat().st_mode & 0o777, 0o600)
+        who = answer("auth", "whoami", env=env)[0]
+        self.assertEqual((who["user"], who["endpoint"], who["token_from"]), ("alice", hub.url, str(token_file)))
+        self.assertIn("user: alice\n", pretrained("auth", "whoami", env=env).stdout)
+        self.assertIn("user=alice", harness.run(harness.PYTHON, "-m", "huggingface_hub.cli.hf", "auth", "whoami", env=env).stdout.replace(": ", "="))
+        self.assertNotIn(alice, pretrained("auth", "list", "--json", env=env).stdout)
+
+    def test_several_tokens(self):
+        env = hub.env()
+        work = hub.cli("token", "create", "bob", "--name", "work")["token"]
+        first = answer("auth", "login", "--token", alice, env=env)[0]["token_name"]
+        second = answer("auth", "login", "--token", work, env=env)[0]["token_name"]
+        self.assertEqual({token["name"]: token["active"] for token in answer("auth", "list", env=env)},
+                         {first: False, second: True})
+        pretrained("auth", "switch", first, env=env)
+        self.assertEqual(answer("auth", "whoami", env=env)[0]["user"], "alice")
+        pretrained("auth", "switch", "nobody", env=env, expect=3)
+        pretrained("auth", "logout", second, env=env)
+        pretrained("auth", "logout", second, env=env, expect=3)
+        pretrained("auth", "logout", env=env)
+        self.assertEqual(answer("auth", "list", env=env), [])
+        pretrained("auth", "whoami", env=env, expect=4)
+
+    def test_the_environment_wins(self):
+        done = pretrained("auth", "login", "--token", alice, env=hub.env(bob))
+        self.assertIn("HF_TOKEN is set in the environment and wins", done.stderr)
+
+    def test_what_is_refused(self):
+        env = hub.env()
+        self.assertNotIn("hf_wrong", pretrained("auth", "login", "--token", "hf_wrong", env=env, expect=4).stderr)
+        pretrained("auth", "login", env=env, expect=2, stdin="\n")
+        self.assertFalse((pathlib.Path(env["HF_HOME"]) / "token").exists())
+
+    def test_in_a_browser(self):
+        hub.cli("user", "password", "bob", stdin="correct horse\n")
+        env, approved = hub.env(), []
+
+        def approve(text, _):
+            code = re.search(r"\b([A-Z0-9]{4}-[A-Z0-9]{4})\b", text)
+            address = re.search(re.escape(hub.url) + r"/\S+", text)
+            if approved or not code or not address:
+                return
+            approved.append(code)
+            page = hub.call("GET", urllib.parse.urlsplit(address.group(0)).path, raw=True)[2].decode()
+            fields = dict(re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page))
+            fields |= {"user_code": code.group(1), "name": "bob", "password": "correct horse", "decision": "approve"}
+            action = re.search(r'<form[^>]*action="([^"]+)"', page).group(1)
+            status, _, body = hub.call("POST", action, body=urllib.parse.urlencode(fields).encode(), raw=True, headers={
+                "Content-Type": "application/x-www-form-urlencoded", "Origin": hub.url})
+            self.assertEqual(status, 200, body)
+
+        code, text = on_terminal("auth", "login", env=env, act=approve)
+        self.assertEqual(code, 0, text)
+        self.assertIn("logged in as bob", text)
+        self.assertEqual(answer("auth", "whoami", env=env)[0]["user"], "bob")
+
+
+class Repositories(unittest.TestCase):
+    def setUp(self):
+        self.env = hub.env(alice)
+
+    def test_create_and_delete(self):
+        made = answer("repo", "create", "made", "--private", env=self.env)[0]
+        self.assertEqual((made["id"], made["url"]), ("alice/made", hub.url + "/alice/made"))
+        self.assertTrue(hub.call("GET", "/api/models/alice/made", alice)[2]["private"])
+        pretrained("repo", "create", "made", env=self.env, expect=1)
+        pretrained("repo", "create", "alice/made", "--exist-ok", env=self.env)
+        pretrained("repo", "create", "alice/made", "--repo-type", "dataset", env=self.env)
+        self.assertIn("--yes", pretrained("repo", "delete", "made", env=self.env, expect=2, stdin="y\n").stderr)
+        code, text = on_terminal("repo", "delete", "made", env=self.env, keys="n\n")
+        self.assertEqual((code, "nothing was changed" in text), (1, True))
+        code, text = on_terminal("repo", "delete", "made", env=self.env, keys="y\n")
+        self.assertEqual((code, "deleted alice/made" in text), (0, True), text)
+        pretrained("repo", "delete", "made", "--yes", env=self.env, expect=3)
+        pretrained("repo", "delete", "made", "--yes", "--missing-ok", env=self.env)
+        pretrained("repo", "delete", "made", "--repo-type", "dataset", "--yes", "--quiet", env=self.env)
+
+    def test_move_and_settings(self):
+        pretrained("repo", "create", "before", env=self.env)
+        pretrained("repo", "move", "before", "after", env=self.env)
+        pretrained("repo", "settings", "alice/after", "--private", env=hub.env(bob), expect=4)
+        pretrained("repo", "settings", "after", "--private", "--gated", "manual", env=self.env)
+        pretrained("repo", "settings", "alice/after", "--public", env=hub.env(bob), expect=3)  # not to be seen
+        said = hub.call("GET", "/api/models/alice/after", alice)[2]
+        self.assertEqual((said["private"], said["gated"]), (True, "manual"))
+        self.assertEqual(answer("repo", "settings", "after", "--public", "--gated", "false", env=self.env)[0],
+                         {"id": "alice/after", "type": "model", "private": False, "gated": "false"})
+        pretrained("repo", "settings", "after", env=self.env, expect=2)
+
+    def test_branches_tags_and_commits(self):
+        pretrained("upload", "history", folder_of({"a.txt": "1"}), "--message", "First", env=self.env)
+        pretrained("repo", "branch", "create", "history", "dev", env=self.env)
+        pretrained("repo", "branch", "create", "history", "dev", env=self.env, expect=1)
+        pretrained("repo", "branch", "create", "history", "dev", "--exist-ok", env=self.env)
+        pretrained("upload", "history", folder_of({"a.txt": "2"}), "--message", "Second", "--revision", "dev", env=self.env)
+        pretrained("repo", "tag", "create", "history", "v1", "--revision", "dev", "-m", "A release", env=self.env)
+        branches = {ref["name"]: ref["target"] for ref in answer("repo", "branch", "list", "history", env=self.env)}
+        self.assertEqual(set(branches), {"main", "dev"})
+        self.assertIn("  v1\n", pretrained("repo", "tag", "list", "history", env=self.env).stdout)
+        commits = answer("commits", "alice/history@v1", env=self.env)
+        self.assertEqual((commits[0]["title"], commits[0]["id"]), ("Second", branches["dev"]))
+        self.assertEqual(len(answer("commits", "alice/history@v1", "--limit", "1", env=self.env)), 1)
+        self.assertRegex(pretrained("commits", "alice/history", env=self.env).stdout.splitlines()[0],
+                         r"^[0-9a-f]{40}  \d{4}-\d\d-\d\dT\S+  alice\b.*  First$")
+        pretrained("repo", "tag", "delete", "history", "v1", env=self.env, expect=2)
+        pretrained("repo", "tag", "delete", "history", "v1", "--yes", env=self.env)
+        pretrained("repo", "branch", "delete", "history", "dev", "--yes", env=self.env)
+        pretrained("commits", "alice/history@dev", env=self.env, expect=3)
+        pretrained("commits", "history", env=self.env, expect=2)
+        pretrained("commits", "alice/history@v1", "--revision", "main", env=self.env, expect=2)
+
+
+class Files(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.env = hub.env(alice)
+        cls.folder = folder_of({"config.json": "{}", "weights.bin": BIG, "sub/a.txt": "a", "sub/b.txt": "b"})
+        cls.first = answer("upload", "files", cls.folder, env=cls.env)[0]
+
+    def read(self, path):
+        return {str(p.relative_to(path)): p.read_bytes() for p in sorted(pathlib.Path(path).rglob("*"))
+                if p.is_file() and ".cache" not in p.parts}
+
+    def test_a_folder_there_and_back(self):
+        env = hub.env(alice)
+        path = pathlib.Path(pretrained("download", "alice/files", env=env).stdout.strip())
+        self.assertEqual(path.name, self.first["oid"])
+        read = self.read(path)
+        self.assertIn(b"filter=lfs", read.pop(".gitattributes"))  # of the hub
+        self.assertEqual(read, self.read(self.folder))
+        again = answer("download", "alice/files@main", env=env)[0]
+        self.assertEqual((again["path"], again["commit"], again["bytes_downloaded"]), (str(path), path.name, 0))
+        self.assertEqual(again["files"], sorted([".gitattributes", *self.read(self.folder)]))
+        one = pretrained("download", "alice/files", "sub/a.txt", env=env).stdout.strip()
+        self.assertEqual(one, str(path / "sub/a.txt"))
+        offline = env | {"HF_HUB_OFFLINE": "1"}
+        self.assertEqual(pretrained("download", "alice/files", env=offline).stdout.strip(), str(path))
+        pretrained("download", "alice/other", env=offline, expect=6)
+
+    def test_some_files(self):
+        target = pathlib.Path(tempfile.mkdtemp(dir=hub.folder))
+        for words, names in ((["sub/"], ["sub/a.txt", "sub/b.txt"]), (["config.json", "sub/a.txt"], ["config.json", "sub/a.txt"]),
+                             (["--include", "*.txt", "--exclude", "*b.txt"], ["sub/a.txt"])):
+            path = target / str(len(names)) / words[0].strip("-/")
+            done = pretrained("download", "alice/files", *words, "--local-dir", path, env=self.env)
+            self.assertEqual(done.stdout.strip(), str(path))
+            self.assertEqual(sorted(self.read(path)), names)
+            self.assertFalse(any(p.is_symlink() for p in path.rglob("*.txt")))
+
+    def test_what_is_not_there(self):
+        env = hub.env(alice)
+        self.assertIn("config.json", pretrained("download", "alice/files", "confg.json", env=env, expect=3).stderr)
+        pretrained("download", "alice/files", "config.json", "nothing.txt", env=env, expect=3)
+        pretrained("download", "alice/files", "nothing/", "sub/", env=env, expect=3)
+        pretrained("download", "alice/files@nothing", env=env, expect=3)
+        pretrained("download", "alice/nothing", env=env, expect=3)
+        pretrained("download", "../x", env=env, expect=2)
+        pretrained("upload", "alice/files", "/nothing", env=env, expect=3)
+        pretrained("download", "alice/files", env=env | {"HF_ENDPOINT": "http://127.0.0.1:1"}, expect=6, timeout=120)
+
+    def test_upload_says_what_it_did(self):
+        done = pretrained("upload", "alice/files", self.folder, env=self.env)
+        self.assertIn("nothing to upload", done.stderr)
+        single = folder_of({"one.txt": "one"})
+        said = answer("upload", "files", single / "one.txt", "deep/one.txt", "--revision", "side", env=self.env)[0]
+        self.assertEqual((said["commits"], said["files_uploaded"]), (1, 1))
+        self.assertEqual(said["commit_url"], f"{hub.url}/alice/files/commit/{said['oid']}")
+        request = answer("upload", "files", single, "--create-pr", "--message", "Please", env=self.env)[0]
+        self.assertIn("/alice/files/discussions/", request["pr_url"])
+        pretrained("upload", "files", single, "--revision", "side", "--parent-commit", self.first["oid"], env=self.env, expect=1)
+        said = answer("upload", "files", single, "--revision", "side", "--delete", "*.txt", "--exclude", "x*", env=self.env)[0]
+        names = {entry["path"] for entry in hub.call("GET", "/api/models/alice/files/tree/side?recursive=true", alice)[2]}
+        self.assertEqual(names & {"one.txt", "deep/one.txt", "sub/a.txt", "config.json"}, {"one.txt", "config.json"})
+
+    def test_what_is_refused(self):
+        secret = folder_of({"settings.py": "token = 'hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zAbC" + "'\n"})
+        refused = pretrained("upload", "secrets", secret, "--quiet", env=self.env, expect=4).stderr
+        self.assertIn("settings.py", refused)
+        self.assertNotIn("aB3dE5gH7jK9", refused)
+        pretrained("upload", "secrets", secret, "--allow-secrets", env=self.env)
+        pretrained("upload", "alice/files", secret, "--allow-secrets", env=hub.env(bob), expect=4)
+        pretrained("upload", "alice/files", self.folder, env=hub.env(), expect=4)
+        card = folder_of({"README.md": "---\nlicense: [\n---\n"})
+        pretrained("upload", "alice/files", card, env=self.env, expect=5)
+
+    def test_gated(self):
+        pretrained("upload", "gated", folder_of({"a.txt": "a"}), env=self.env)
+        pretrained("repo", "settings", "gated", "--gated", "manual", env=self.env)
+        pretrained("download", "alice/gated", env=hub.env(bob), expect=4)
+
+    def test_the_cache(self):
+        env = hub.env(alice)
+        path = pathlib.Path(pretrained("download", "alice/files", env=env).stdout.strip())
+        listed = answer("cache", "ls", env=env)[0]
+        self.assertEqual((listed["id"], listed["revisions"][0]["commit"], listed["revisions"][0]["refs"]),
+                         ("alice/files", path.name, ["main"]))
+        self.assertIn("model alice/files  6.0 MB\n", pretrained("cache", "ls", env=env).stdout)
+        self.assertEqual(pretrained("cache", "verify", env=env).stdout, "model alice/files  ok\n")
+        blob = (path / "weights.bin").resolve()
+        blob.chmod(0o600)
+        blob.write_bytes(b"x" + BIG[1:])
+        broken = harness.run(COMMAND, "cache", "verify", "alice/files", env=env, expect=5)
+        self.assertIn("weights.bin" if "weights.bin" in broken.stderr else blob.name, broken.stderr)
+        pretrained("cache", "rm", "alice/files", env=env, expect=2)
+        pretrained("cache", "rm", "alice/nothing", "--yes", env=env, expect=3)
+        pretrained("cache", "rm", "alice/files@nothing", "--yes", env=env, expect=3)
+        self.assertGreater(answer("cache", "rm", "alice/files@main", "--yes", env=env)[0]["freed"], 6_000_000)
+        self.assertEqual(answer("cache", "ls", env=env), [])
+        pretrained("cache", "ls", "--cache-dir", "/nothing", env=env)
+
+
+class Slow(unittest.TestCase):
+    """Transfers that last long enough to be looked at."""
+
+    def setUp(self):
+        self.env = hub.env(alice)
+        self.folder = folder_of({"first.bin": BIG[::-1], "second.bin": BIG[1:], "small.txt": "s"})
+        name = f"slow-{self._testMethodName.replace('_', '-')}"
+        self.repo = answer("upload", name, self.folder, env=self.env)[0]["id"]
+        self.proxy = SlowProxy(hub.port, 1_500_000)
+        self.addCleanup(self.proxy.close)
+        self.slow = hub.env(alice) | {"HF_ENDPOINT": self.proxy.url}
+        self.slow.pop("HF_HUB_DISABLE_PROGRESS_BARS")
+
+    def test_on_a_terminal(self):
+        for columns in (100, 40):
+            env = self.slow | {"HF_HUB_CACHE": tempfile.mkdtemp(dir=hub.folder)}
+            code, text = on_terminal("download", self.repo, env=env, columns=columns)
+            self.assertEqual(code, 0, text)
+            display, path = text.rsplit("\x1b[J", 1)
+            screen = Screen(columns)
+            screen.feed(display + "\x1b[J")
+            self.assertEqual(screen.text(), "")  # it is gone before the path
+            self.assertTrue(pathlib.Path(path.strip()).is_dir())
+            if columns == 100:
+                for part in ("downloading [", "first.bin", "second.bin", "MB/s", " left", "/4 files", "/ 12.0 MB"):
+                    self.assertIn(part, display)
+                self.assertIn("\x1b[36m", display)
+        code, text = on_terminal("download", self.repo, "--force", env=self.slow | {"NO_COLOR": "1"})
+        self.assertNotIn("\x1b[36m", text)
+        self.assertIn("downloading [", text)
+
+    def test_without_a_display(self):
+        slower = SlowProxy(hub.port, 700_000)
+        self.addCleanup(slower.close)
+        done = pretrained("download", self.repo, env=self.slow | {"HF_ENDPOINT": slower.url})
+        self.assertRegex(done.stderr, r"\A(downloading: [\d.]+ .?B of 12\.0 MB, \d of 4 files(, [\d.]+ .?B/s)?\n)+\Z")
+        for words, change in ((["--quiet"], {}), ([], {"HF_HUB_DISABLE_PROGRESS_BARS": "1"})):
+            done = pretrained("download", self.repo, "--force", *words, env=self.slow | change)
+            self.assertEqual(done.stderr, "")
+
+    def interrupt(self, *words, env, when):
+        sent = []
+
+        def act(text, process):
+            if not sent and when(text):
+                sent.append(process.send_signal(signal.SIGINT))
+
+        code, text = on_terminal(*words, env=env, act=act)
+        self.assertEqual(code, 130, text)
+        screen = Screen(100)
+        screen.feed(text.rsplit("pretrained:", 1)[0])
+        self.assertEqual(screen.text(), "")
+        self.assertTrue(text.endswith("pretrained: interrupted; run the same command to go on\r\n"), text[-200:])
+
+    def test_ctrl_c_and_again(self):
+        self.interrupt("download", self.repo, env=self.slow, when=lambda text: re.search(r"[5-9]\.\d MB / 12", text))
+        before = self.proxy.bytes
+        path = pathlib.Path(pretrained("download", self.repo, env=self.slow).stdout.strip())
+        self.assertEqual((path / "first.bin").read_bytes(), BIG[::-1])
+        self.assertEqual((path / "second.bin").read_bytes(), BIG[1:])
+        self.assertLess(self.proxy.bytes - before, 10_000_000)  # the rest only
+
+    def test_ctrl_c_twice(self):
+        process = subprocess.Popen([COMMAND, "download", self.repo], env=self.slow, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        self.assertIn(process.wait(10), (130, -signal.SIGINT))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,38 @@
+"""A TCP door before a hub that lets answers through at a given speed and counts their bytes."""
+import socket, threading, time
+
+
+class SlowProxy:
+    def __init__(self, port, bytes_per_second):
+        self.target, self.speed, self.bytes = port, bytes_per_second, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.target))
+            threading.Thread(target=self.pump, args=(client, server, None), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, self.speed), daemon=True).start()
+
+    def pump(self, source, sink, speed):
+        try:
+            while part := source.recv(16384):
+                if speed:
+                    self.bytes += len(part)
+                    time.sleep(len(part) / speed)
+                sink.sendall(part)
+        except OSError:
+            pass
+        for side in (source, sink):
+            try:
+                side.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
