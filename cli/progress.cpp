@@ -73,12 +73,13 @@ void TransferProgress::note_file(const hub::TransferEvent& event) {
   using Kind = hub::TransferEvent::Kind;
   auto file = std::find_if(active_.begin(), active_.end(),
                            [&](auto& active) { return active.name == event.file; });
-  if (event.kind == Kind::progress && file == active_.end()) {
+  bool known = file != active_.end();
+  if (event.kind == Kind::progress && known) {
+    // A file that passes again, or again from its start, is shown where it got to.
+    if (event.done > file->done) moved_ += event.done - file->done, file->done = event.done;
+  } else if (event.kind == Kind::progress && event.done < event.total) {
     active_.push_back({event.file, event.done, event.total});  // what a resume found is no speed
-  } else if (event.kind == Kind::progress) {
-    if (event.done > file->done) moved_ += event.done - file->done;
-    file->done = event.done, file->total = event.total;
-  } else if (event.kind == Kind::finished && file != active_.end()) {
+  } else if (event.kind == Kind::finished && known) {
     moved_ += file->total - std::min(file->done, file->total);
     active_.erase(file);
   } else if (event.kind == Kind::finished &&

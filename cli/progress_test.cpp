@@ -130,6 +130,30 @@ TEST(TransferProgress, ALowTerminalShowsLess) {
   EXPECT_EQ(output.find("\033[2A"), output.npos);  // two lines: never more than one up
 }
 
+TEST(TransferProgress, AFileIsShownWhereItGotTo) {
+  std::string output = on_terminal(100, 24, [] {
+    TransferProgress progress("uploading", false);
+    for (uint64_t done : {0, 2'000'000, 0, 3'000'000}) {  // hashed, sent, sent again
+      hub::TransferEvent event{.file = "a.bin", .done = done, .total = 3'000'000};
+      event.all_total = event.total, event.files_total = 1;
+      std::this_thread::sleep_for(std::chrono::milliseconds(120));
+      progress.update(event);
+    }
+    hub::TransferEvent event{.kind = Kind::finished, .file = "a.bin", .done = 3'000'000};
+    progress.update(event);
+    event.kind = Kind::progress, event.total = 3'000'000;  // the network is still busy
+    std::this_thread::sleep_for(std::chrono::milliseconds(120));
+    progress.update(event);
+  });
+  auto lines = lines_of(output);
+  std::vector<std::string> files;
+  for (auto& line : lines)
+    if (line.starts_with("  a.bin")) files.push_back(line);
+  EXPECT_EQ(files, (std::vector<std::string>{
+                       "  a.bin   0%  0 B / 3.0 MB", "  a.bin  66%  2.0 MB / 3.0 MB",
+                       "  a.bin  66%  2.0 MB / 3.0 MB", "  a.bin 100%  3.0 MB / 3.0 MB"}));
+}
+
 TEST(TransferProgress, NothingWhenQuiet) {
   std::string output = on_terminal(80, 24, [] {
     TransferProgress progress("downloading", true);

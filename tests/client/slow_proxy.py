@@ -1,10 +1,10 @@
-"""A TCP door before a hub that lets answers through at a given speed and counts their bytes."""
+"""A TCP door before a hub that lets bytes through at a given speed, and counts those of answers and requests."""
 import socket, threading, time
 
 
 class SlowProxy:
     def __init__(self, port, bytes_per_second):
-        self.target, self.speed, self.bytes = port, bytes_per_second, 0
+        self.target, self.speed, self.received, self.sent = port, bytes_per_second, 0, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -16,15 +16,14 @@ class SlowProxy:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self.target))
-            threading.Thread(target=self.pump, args=(client, server, None), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, self.speed), daemon=True).start()
+            threading.Thread(target=self.pump, args=(client, server, "sent"), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, "received"), daemon=True).start()
 
-    def pump(self, source, sink, speed):
+    def pump(self, source, sink, counter):
         try:
             while part := source.recv(16384):
-                if speed:
-                    self.bytes += len(part)
-                    time.sleep(len(part) / speed)
+                setattr(self, counter, getattr(self, counter) + len(part))
+                time.sleep(len(part) / self.speed)
                 sink.sendall(part)
         except OSError:
             pass
