@@ -206,7 +206,8 @@ class Operation {
                       commit_,
                       missing(chosen, local ? &*local : nullptr),
                       options_.max_workers,
-                      options_.force_download};
+                      options_.force_download,
+                      options_.xet};
     if (!plan.wanted.empty()) {
       if (offline_) throw_offline(plan.wanted, chosen.size());
       if (local) {
@@ -230,7 +231,7 @@ class Operation {
           !options_.force_download && (local ? local->is_current(file, file.path)
                                              : cache_.find(repo_, commit_, file.path).has_value());
       if (there) {
-        progress_.add(file.path, file.size, 0, file.size, file.size);
+        progress_.add(file.path, file.size, file.size, file.size);
         progress_.finished(file.path, file.size, "cached");
         continue;
       }

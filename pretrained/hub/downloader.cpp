@@ -5,12 +5,15 @@
 #include <thread>
 
 #include "pretrained/hub/errors.h"
+#include "pretrained/hub/settings.h"
+#include "pretrained/hub/xet_download.h"
 
 namespace pretrained::hub {
 namespace {
 
 constexpr uint64_t kPiece = 16 << 20;
-constexpr uint64_t kMark = 4 << 20;  // what a killed process loses of a piece at most
+constexpr uint64_t kMaxPlain = 50'000'000'000;  // what huggingface.co gives without Xet
+constexpr uint64_t kMark = 4 << 20;             // what a killed process loses of a piece at most
 
 // One file on its way; its lock is held as long as this lives.
 struct Job {
@@ -42,8 +45,7 @@ class PieceWriter {
     job_.part.write(offset, bytes);
     end_ += bytes.size();
     auto& file = job_.wanted.file;
-    progress_.add(file.path, bytes.size(), bytes.size(), job_.part.done_bytes() + end_ - begin_,
-                  file.size);
+    progress_.add(file.path, bytes.size(), job_.part.done_bytes() + end_ - begin_, file.size);
   }
 
   void flush() {
@@ -60,7 +62,10 @@ class PieceWriter {
 class Downloader {
  public:
   Downloader(const DownloadPlan& plan, Destination& destination, Progress& progress)
-      : plan_(plan), destination_(destination), progress_(progress) {}
+      : plan_(plan),
+        destination_(destination),
+        progress_(progress),
+        xet_(plan.client, plan.repo, plan.commit) {}
 
   void run() {
     std::vector<std::thread> threads;
@@ -130,7 +135,7 @@ class Downloader {
     });
     const RemoteFile& file = wanted.file;
     if (!plan_.force && destination_.reuse(wanted)) {
-      progress_.add(file.path, file.size, 0, file.size, file.size);
+      progress_.add(file.path, file.size, file.size, file.size);
       for (auto& path : wanted.paths) progress_.finished(path, file.size, "cached");
       return nullptr;
     }
@@ -143,7 +148,7 @@ class Downloader {
     auto pieces = job->part.missing(kPiece);
     job->pieces.assign(pieces.begin(), pieces.end());
     uint64_t done = job->part.done_bytes();
-    progress_.add(file.path, done, 0, done, file.size);
+    progress_.add(file.path, done, done, file.size);
     if (!pieces.empty()) return job;
     job->running = 1;
     settle(job);
@@ -158,17 +163,25 @@ class Downloader {
     return {url, what, plan_.commit, file};
   }
 
+  bool through_xet(const RemoteFile& file) const {
+    return (plan_.xet || file.size > kMaxPlain) && !file.xet_hash.empty() && !no_xet_;
+  }
+
   void run_piece(Job& job, Range range) {
     PieceWriter writer(job, progress_);
     FetchCallbacks callbacks;
     callbacks.write = [&](uint64_t offset, std::string_view bytes) { writer.write(offset, bytes); };
+    callbacks.received = [&](uint64_t bytes) { progress_.received(bytes); };
     callbacks.check = [&] { progress_.check(); };
     callbacks.take_whole = [&] {
       std::lock_guard lock(mutex_);
       job.pieces.clear();
       return !std::exchange(job.whole, true);
     };
-    fetch(plan_.client.http(), job.source, range, callbacks);
+    if (through_xet(job.wanted.file))
+      xet_.fetch(job.source, range, callbacks);
+    else
+      fetch(plan_.client.http(), job.source, range, callbacks);
     writer.flush();
     job.part.hash_ahead();
   }
@@ -215,6 +228,8 @@ class Downloader {
   const DownloadPlan& plan_;
   Destination& destination_;
   Progress& progress_;
+  XetReader xet_;
+  const bool no_xet_ = is_true("HF_HUB_DISABLE_XET");
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::shared_ptr<Job>> jobs_;  // under way

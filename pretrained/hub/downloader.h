@@ -40,6 +40,7 @@ struct DownloadPlan {
   std::vector<Wanted> wanted;
   int workers = 8;
   bool force = false;
+  bool xet = false;
 };
 
 // Returns when all are placed; throws the first error after everybody has stopped.

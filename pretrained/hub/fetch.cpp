@@ -59,6 +59,7 @@ class Fetch {
 
   void take(std::string_view bytes) {
     if (bytes.size() > range_.end - at_) throw wrong("more bytes come than were announced");
+    callbacks_.received(bytes.size());
     callbacks_.write(at_, bytes);
     at_ += bytes.size();
   }

@@ -19,6 +19,7 @@ struct Source {
 struct FetchCallbacks {
   // Bytes as they come, in order; the offset goes back to 0 where a server ignores ranges.
   std::function<void(uint64_t offset, std::string_view bytes)> write;
+  std::function<void(uint64_t bytes)> received;  // so many more crossed the network
   // The server ignores ranges and sends the whole file: whether to take it. No: fetch() returns.
   std::function<bool()> take_whole;
   std::function<void()> check;  // throws to stop

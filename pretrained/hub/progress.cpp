@@ -29,16 +29,19 @@ void Progress::notice(const std::string& text) {
   tell(TransferEvent::Kind::notice, "", 0, 0, text);
 }
 
-void Progress::add(const std::string& file, uint64_t bytes, uint64_t wire, uint64_t done,
-                   uint64_t total) {
+void Progress::add(const std::string& file, uint64_t bytes, uint64_t done, uint64_t total) {
   std::lock_guard lock(mutex_);
   if (error_) throw Stopped();
   state_.all_done += bytes;
-  state_.wire_bytes += wire;
   auto now = Clock::now();
   if (now - told_ < std::chrono::milliseconds(50)) return;
   told_ = now;
   tell(TransferEvent::Kind::progress, file, done, total, "");
+}
+
+void Progress::received(uint64_t wire_bytes) {
+  std::lock_guard lock(mutex_);
+  state_.wire_bytes += wire_bytes;
 }
 
 void Progress::take_back(uint64_t bytes) {

@@ -16,8 +16,9 @@ class Progress {
 
   void plan(uint64_t files, uint64_t bytes);
   void notice(const std::string& text);
-  // More bytes of a file: `done` of `total` now; `wire` of them crossed the network.
-  void add(const std::string& file, uint64_t bytes, uint64_t wire, uint64_t done, uint64_t total);
+  // More bytes of a file: `done` of `total` now.
+  void add(const std::string& file, uint64_t bytes, uint64_t done, uint64_t total);
+  void received(uint64_t wire_bytes);
   // Bytes that were counted are not there after all.
   void take_back(uint64_t bytes);
   void finished(const std::string& file, uint64_t size, const std::string& how);

@@ -252,6 +252,29 @@ class Downloads(unittest.TestCase):
         client.tool("cache", "rm", "admin/moving", commit, env=self.env)
         self.check_cache()
 
+    def test_out_of_xets_store(self):
+        asked = self.requests(lambda: self.download(xet=True))
+        self.assertEqual([line for line in asked if "/resolve/" in line and ".safetensors" in line], [])
+        self.assertTrue([line for line in asked if "/v2/reconstructions/" in line])
+        self.check_tree(self.cache / "models--admin--net/snapshots" / self.commit)
+        self.check_cache()
+
+    def test_packed_bytes_are_fewer_and_go_on_later(self):
+        source = self.home / "source"
+        source.mkdir()
+        words = [random.Random(i).randbytes(7) for i in range(1000)]
+        (source / "model.safetensors").write_bytes(b"".join(random.Random(3).choices(words, k=9_000_000)))
+        python(PUSH, "admin/packed", source, env=self.env)
+        self.download("admin/packed", xet=True, env=self.env | {"HUB_TOOL_LIMIT": "10000000"}, expect=1)
+        got = self.download("admin/packed", xet=True)
+        self.assertLess(got["downloaded"], 50_000_000)
+        self.assertEqual(tree(got["folder"])["model.safetensors"], tree(source)["model.safetensors"])
+        # What the one way began the other ends.
+        client.tool("cache", "rm", "admin/packed", env=self.env)
+        self.download("admin/packed", env=self.env | {"HUB_TOOL_LIMIT": "10000000"}, expect=1)
+        self.assertLess(self.download("admin/packed", xet=True)["downloaded"], 63_000_000)
+        self.check_cache()
+
     def test_cancelled_goes_on_later(self):
         stopped = self.download(env=self.env | {"HUB_TOOL_LIMIT": "20000000"}, expect=1)
         self.assertEqual(stopped["message"], "cancelled")

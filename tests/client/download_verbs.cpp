@@ -33,7 +33,7 @@ Json array(const Strings& strings) {
   return result;
 }
 
-// download REPO {"file", "type", "revision", "cache_dir", "local_dir", "allow", "ignore", "force", "local", "workers"}: all
+// download REPO {"file", "type", "revision", "cache_dir", "local_dir", "allow", "ignore", "force", "local", "xet", "workers"}: all
 // or one file. HUB_TOOL_LIMIT=N cancels after N bytes.
 Json download(const Call& call) {
   const auto& words = call.words;
@@ -44,7 +44,8 @@ Json download(const Call& call) {
                         .allow_patterns = list(json, "allow"),
                         .ignore_patterns = list(json, "ignore"),
                         .force_download = flag(json, "force"),
-                        .local_files_only = flag(json, "local")};
+                        .local_files_only = flag(json, "local"),
+                        .xet = flag(json, "xet")};
   if (auto revision = text(json, "revision"); !revision.empty()) options.revision = revision;
   if (const Json* workers = json.find("workers")) options.max_workers = int(*workers->get_if<int64_t>());
   const char* limit = std::getenv("HUB_TOOL_LIMIT");

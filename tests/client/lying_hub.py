@@ -52,13 +52,19 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class QuietServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        pass  # clients break off on purpose
+
+
 class Liar:
     """`lie(request, answer)` changes an answer or returns another."""
 
     def __init__(self, hub=None, lie=lambda request, answer: None):
         self.hub, self.lie, self.seen, self.lock = hub, lie, [], threading.Lock()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-        self.server.daemon_threads = True
+        self.server = QuietServer(("127.0.0.1", 0), Proxy)
         self.server.liar = self
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -110,8 +116,7 @@ class LyingHub(unittest.TestCase):
     def download(self, lie, expect=0, **options):
         self.liar = Liar(self.hub, lie)
         self.addCleanup(self.liar.close)
-        env = self.hub.env(self.hub.admin, home=self.home, HF_ENDPOINT=self.liar.url, HF_HUB_DOWNLOAD_TIMEOUT="2",
-                           HF_HUB_DISABLE_XET="1")
+        env = self.hub.env(self.hub.admin, home=self.home, HF_ENDPOINT=self.liar.url, HF_HUB_DOWNLOAD_TIMEOUT="2")
         options = {"allow": ["config.json"]} | options
         result = client.tool("download", "admin/net", json.dumps(options), env=env, expect=expect, timeout=100)
         self.assertEqual(client.tool("cache", "verify", "admin/net", env=env), [])
@@ -238,6 +243,44 @@ class LyingHub(unittest.TestCase):
 
     def test_a_file_that_is_a_folder_too(self):
         self.refused(self.listing("a", "a/b"), ".", "FormatError", allow=[])
+
+    # Xet's store.
+    def test_wrong_chunks(self):
+        def lie(request, answer):
+            if "/xet/fetch/" in request.path:
+                answer.body = answer.body[:1000] + bytes([answer.body[1000] ^ 1]) + answer.body[1001:]
+        self.refused(lie, "the bytes that came have the hash|chunk", allow=["*.safetensors"], xet=True)
+
+    def test_wrong_reconstruction(self):
+        def changed(change):
+            def lie(request, answer):
+                if "/reconstructions/" in request.path:
+                    plan = json.loads(answer.body)
+                    change(plan)
+                    answer.body = json.dumps(plan).encode()
+            return lie
+        xorb = lambda plan: next(iter(plan["xorbs"].values()))[0]
+        for change in (lambda plan: plan["terms"].pop(), lambda plan: plan.pop("terms"), lambda plan: plan["xorbs"].clear(),
+                       lambda plan: plan["terms"][0].update(unpacked_length=1), lambda plan: plan.update(offset_into_first_range=5),
+                       lambda plan: plan["terms"][0]["range"].update(end=1 << 60), lambda plan: plan.update(terms=plan["terms"] * 100_000),
+                       lambda plan: xorb(plan)["ranges"][0]["bytes"].update(end=1 << 60),
+                       lambda plan: xorb(plan)["ranges"][0]["chunks"].update(start=1)):
+            self.refused(changed(change), "model.safetensors", allow=["*.safetensors"], xet=True)
+
+    def test_addresses_that_expire(self):
+        seen = []
+        def lie(request, answer):
+            if "/xet/fetch/" in request.path and not seen:
+                seen.append(request.path)
+                return Answer(403, {}, b"expired")
+        self.download(lie, allow=["*.safetensors"], xet=True)
+        for _, headers in [(p, h) for p, h in self.liar.seen if "/xet/fetch/" in p]:
+            self.assertNotIn("Authorization", headers)
+
+    def test_an_old_store(self):
+        lie = lambda request, answer: Answer(404, {}, b"") if "/v2/reconstructions/" in request.path else None
+        self.download(lie, allow=["*.safetensors"], xet=True)
+        self.assertTrue([p for p, _ in self.liar.seen if "/v1/reconstructions/" in p])
 
     # Other servers.
     def test_the_token_stays_here(self):
