@@ -256,6 +256,9 @@ Outcome attempt(CURL* curl, const HttpOptions& options, const HttpRequest& reque
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
   CURLcode code = curl_easy_perform(curl);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
+  long sent = 0;
+  curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &sent);
+  self.outcome.sent = sent > 0;
   if (self.thrown) std::rethrow_exception(self.thrown);
   if (code == CURLE_OK || self.cut) return std::move(self.outcome);
   self.outcome.final = is_final(code);

@@ -25,6 +25,7 @@ struct Outcome {
   std::string failure;     // why there is no answer; "" where there is one
   bool final = false;      // a failure that a repetition does not cure: certificates
   bool delivered = false;  // request.write has had bytes
+  bool sent = false;       // the server may have acted on it
 };
 
 // What the request's callbacks throw is thrown on.

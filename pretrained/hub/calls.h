@@ -8,6 +8,10 @@
 
 namespace pretrained::hub {
 
+// The JSON of a success; null for an empty one. Any other answer is thrown.
+Json answer_of(const HttpResponse& response, const std::string& what);
+HttpRequest json_request(const std::string& method, const std::string& url, const Json& body);
+
 // Pages of a list, along `Link: rel="next"`; `take` returns whether it wants more.
 void for_each_page(const HubClient& client, const std::string& url, const std::string& what,
                    const std::function<bool(const Json&)>& take);

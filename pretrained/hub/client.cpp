@@ -41,19 +41,7 @@ HttpOptions http_options(const ClientOptions& options) {
   return http;
 }
 
-HttpResponse succeed(HttpResponse response, const std::string& what) {
-  if (response.status / 100 != 2) throw_for_status(response, what);
-  return response;
-}
-
-Json json_of(const HttpResponse& response, const std::string& what) {
-  if (response.body.empty()) return nullptr;
-  return Json::parse(response.body, what + ": the hub's answer");
-}
-
-HttpResponse get(const HubClient& client, const std::string& url, const std::string& what) {
-  return succeed(client.http().send({.url = url, .body_limit = kJsonLimit}), what);
-}
+HttpRequest get_request(const std::string& url) { return {.url = url, .body_limit = kJsonLimit}; }
 
 }  // namespace
 
@@ -83,18 +71,29 @@ std::string HubClient::web_url(const Repo& repo) const {
   return endpoint() + "/" + prefix + repo.id;
 }
 
+Json answer_of(const HttpResponse& response, const std::string& what) {
+  if (response.status / 100 != 2) throw_for_status(response, what);
+  if (response.body.empty()) return nullptr;
+  return Json::parse(response.body, what + ": the hub's answer");
+}
+
+HttpRequest json_request(const std::string& method, const std::string& url, const Json& body) {
+  HttpRequest request{.method = method, .url = url, .body_limit = kJsonLimit};
+  if (body.is_null()) return request;
+  request.headers = {{"Content-Type", "application/json"}};
+  request.body = body.dump(0);
+  return request;
+}
+
 Json HubClient::get_json(const std::string& url, const std::string& what) const {
-  return json_of(get(*this, url, what), what);
+  return answer_of(http().send(get_request(url)), what);
 }
 
 Json HubClient::send_json(const std::string& method, const std::string& url, const Json& body,
                           const std::string& what) const {
-  HttpRequest request{.method = method, .url = url, .body_limit = kJsonLimit};
-  if (!body.is_null()) {
-    request.headers = {{"Content-Type", "application/json"}};
-    request.body = body.dump(0);
-  }
-  return json_of(succeed(http().send(request), what), what);
+  HttpRequest request = json_request(method, url, body);
+  request.once = method == "POST";
+  return answer_of(http().send(request), what);
 }
 
 Account HubClient::whoami() const {
@@ -119,8 +118,8 @@ void for_each_page(const HubClient& client, const std::string& url, const std::s
                    const std::function<bool(const Json&)>& take) {
   std::string next = url;
   for (int page = 0; page < kPages; ++page) {
-    HttpResponse response = get(client, next, what);
-    if (!take(json_of(response, what))) return;
+    HttpResponse response = client.http().send(get_request(next));
+    if (!take(answer_of(response, what))) return;
     std::string link = next_page(response.header("link"));
     if (link.empty()) return;
     if (!client.http().is_own_origin(link) || link == next)

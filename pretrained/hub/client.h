@@ -151,7 +151,8 @@ class PRETRAINED_API HubClient {
   // The parts of addresses: "https://hub/api/models/org/name", "https://hub/org/name".
   std::string api_url(const Repo& repo) const;
   std::string web_url(const Repo& repo) const;
-  // A request to the API that answers JSON; `what` is for messages. Errors are typed.
+  // A request to the API that answers JSON; `what` is for messages. Errors are typed. A POST whose
+  // answer is lost is not sent again.
   Json get_json(const std::string& url, const std::string& what) const;
   Json send_json(const std::string& method, const std::string& url, const Json& body,
                  const std::string& what) const;

@@ -26,6 +26,13 @@ bool is_transient(int status) {
          status == 504;
 }
 
+bool is_over(const Outcome& outcome, const HttpRequest& request, int tries) {
+  if (tries >= request.retries || outcome.delivered || outcome.final) return true;
+  if (!outcome.failure.empty()) return request.once && outcome.sent;
+  int status = outcome.response.status;
+  return !is_transient(status) || (request.once && status != 429 && status != 503);
+}
+
 bool is_redirect(const HttpResponse& response) {
   int status = response.status;
   return (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) &&
@@ -135,11 +142,11 @@ HttpResponse HttpClient::State::with_retries(CURL* curl, const HttpRequest& requ
   for (int tries = 0;; ++tries) {
     Outcome outcome = attempt(curl, options, request, leg);
     bool answered = outcome.failure.empty();
-    bool last = tries >= request.retries || outcome.delivered || outcome.final;
-    if (answered && (!is_transient(outcome.response.status) || last)) return outcome.response;
-    if (!answered && last)
+    if (is_over(outcome, request, tries)) {
+      if (answered) return outcome.response;
       throw NetworkError(leg.url.shown + ": " + outcome.failure +
                          (tries ? ", " + std::to_string(tries + 1) + " times" : ""));
+    }
     auto asked = answered ? asked_wait(outcome.response) : std::nullopt;
     if (asked > options.longest_wait) return outcome.response;
     milliseconds wait = asked.value_or(options.retry_base * (1 << std::min(tries, 3)));

@@ -48,6 +48,9 @@ struct HttpRequest {
   bool follow_redirects = true;
   // Of connection errors, 408, 429, 500, 502, 503, 504: after 1 s, 2, 4, 8, 8; Retry-After wins.
   int retries = 5;
+  // Must not happen twice: repeated only where the server cannot have acted on it, that is after
+  // 429 and 503 and where no connection came about.
+  bool once = false;
 };
 
 struct PRETRAINED_API HttpResponse {

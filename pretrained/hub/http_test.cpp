@@ -207,6 +207,39 @@ TEST(Http, BrokenConnectionsAreRepeatedUntilBytesWereGivenAway) {
   EXPECT_EQ(asked, 3);
 }
 
+TEST(Http, WhatMustNotHappenTwiceDoesNot) {
+  int asked = 0;
+  LoopbackServer server([&](const Asked& request) {
+    ++asked;
+    if (request.target == "/lost") return Reply{"", true};
+    return asked == 1 ? reply(503) : reply(500);
+  });
+  HttpClient http(options(server));
+  auto answer = http.send({.method = "POST", .url = server.url("/"), .body = "x", .once = true});
+  EXPECT_EQ(answer.status, 500) << "503 is repeated, 500 is not";
+  EXPECT_EQ(asked, 2);
+  // On a new connection: curl itself repeats where a kept one turns out to be dead.
+  EXPECT_THROW(HttpClient(options(server))
+                   .send({.method = "POST", .url = server.url("/lost"), .body = "x", .once = true}),
+               NetworkError);
+  EXPECT_EQ(asked, 3);
+}
+
+TEST(Http, AProxyIsUsed) {
+  LoopbackServer proxy([](const Asked& asked) { return reply(200, asked.target); });
+  unsetenv("NO_PROXY");
+  for (auto* name : {"HTTP_PROXY", "http_proxy", "ALL_PROXY"}) {
+    setenv(name, proxy.url().c_str(), 1);
+    HttpClient http({.endpoint = "http://hub.invalid", .retry_base = 1ms});
+    EXPECT_EQ(http.send({.url = "http://hub.invalid/x", .retries = 0}).body,
+              "http://hub.invalid/x");
+    setenv("NO_PROXY", "hub.invalid", 1);
+    EXPECT_THROW(http.send({.url = "http://hub.invalid/x", .retries = 0}), NetworkError);
+    unsetenv("NO_PROXY");
+    unsetenv(name);
+  }
+}
+
 TEST(Http, NobodyThere) {
   std::string url;
   {

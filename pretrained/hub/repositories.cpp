@@ -100,11 +100,8 @@ std::vector<std::string> HubClient::validate_card(const Repo& repo,
                                                   const std::string& readme) const {
   const std::string what = shown(repo) + ": README.md";
   HttpResponse response = http().send(
-      {.method = "POST",
-       .url = endpoint() + "/api/validate-yaml",
-       .headers = {{"Content-Type", "application/json"}},
-       .body =
-           Json(Json::Object{{"content", readme}, {"repoType", type_name(repo.type)}}).dump(0)});
+      json_request("POST", endpoint() + "/api/validate-yaml",
+                   Json::Object{{"content", readme}, {"repoType", type_name(repo.type)}}));
   if (response.status != 200 && response.status != 400) throw_for_status(response, what);
   Json answer = Json::parse(response.body, what + ": the hub's answer");
   auto messages = [&](const char* name) {

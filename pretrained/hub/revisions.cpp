@@ -86,8 +86,9 @@ std::vector<RemoteFile> HubClient::paths_info(const Repo& repo, const std::strin
                       paths.begin() + std::min(paths.size(), at + kPathsPerCall));
     Json::Object body{{"paths", std::move(batch)}, {"expand", false}};
     with_suggestions(*this, repo, commit, [&] {
-      auto found = read_files(
-          send_json("POST", api_url(repo) + "/paths-info/" + url_encode(commit), body, what), what);
+      auto request =
+          json_request("POST", api_url(repo) + "/paths-info/" + url_encode(commit), body);
+      auto found = read_files(answer_of(http().send(request), what), what);
       files.insert(files.end(), found.begin(), found.end());
     });
   }
