@@ -43,9 +43,8 @@ std::optional<ChunkIndex::Place> ChunkIndex::find_known(const xet::Hash& chunk) 
 bool ChunkIndex::is_usable(uint32_t index) {
   auto& xorb = xorbs_[index];
   if (xorb.state == Xorb::unasked) {
-    bool there = store_.has_xorb(xorb.hash);
-    xorb.state = there ? Xorb::usable : Xorb::gone;
-    there ? journal_.touch(xorb.hash) : journal_.remove(xorb.hash);
+    xorb.state = store_.has_xorb(xorb.hash) ? Xorb::usable : Xorb::gone;
+    if (xorb.state == Xorb::usable) journal_.touch(xorb.hash);
   }
   return xorb.state == Xorb::usable;
 }

@@ -14,7 +14,7 @@
 namespace pretrained::hub {
 namespace {
 
-constexpr int kAttempts = 6;
+constexpr int kAttempts = 6, kLongestWait = 60;
 constexpr size_t kHistory = 50;  // how far down our own commit is looked for
 constexpr size_t kPathsPerCall = 500;
 
@@ -47,7 +47,8 @@ class Sender {
         response = send();
         if (response->status == 200) return read(*response);
         bool may_be_done = may_have_happened(response->status);
-        if (!may_be_done && lost_ && (response->status == 409 || response->status == 412))
+        // Curl and proxies repeat by themselves what went out on a connection that had died.
+        if (response->status == 409 || response->status == 412)
           if (auto ours = find_ours()) return *ours;
         if (!may_be_done || attempt == kAttempts) throw_for_status(*response, what_);
       } catch (const OfflineError&) {
@@ -55,7 +56,6 @@ class Sender {
       } catch (const NetworkError&) {
         if (attempt == kAttempts) throw;
       }
-      lost_ = true;
       wait(attempt, response);
       if (auto ours = find_ours()) return *ours;
     }
@@ -95,7 +95,8 @@ class Sender {
     int seconds = std::min(8, 1 << (attempt - 1));
     if (response)
       if (int asked = std::atoi(response->header("retry-after").c_str()); asked > 0)
-        seconds = std::min(asked, 60);
+        seconds = asked;
+    if (seconds > kLongestWait) throw_for_status(*response, what_);
     progress_.notice("the commit was not answered; looking again in " + std::to_string(seconds) +
                      " s");
     std::this_thread::sleep_for(std::chrono::seconds(seconds));
@@ -149,7 +150,6 @@ class Sender {
   const CommitContent& content_;
   UploadProgress& progress_;
   const std::string what_;
-  bool lost_ = false;  // an attempt that may have become a commit
 };
 
 }  // namespace

@@ -175,9 +175,10 @@ void lfs_upload(const HubClient& client, const Repo& repo, const std::string& re
                 const std::vector<CommitFile*>& files, int workers, UploadProgress& progress) {
   SendPool hashing(workers, SIZE_MAX);
   for (auto* file : files)
-    hashing.submit([file] {
+    hashing.submit([file, &progress] {
+      auto tell = [&] { progress.progress(file->local.path, 0, file->local.size); };
       if (file->sha256.empty())
-        file->sha256 = hash_source(SourceFile(file->local), std::string(64, '0'));
+        file->sha256 = hash_source(SourceFile(file->local), std::string(64, '0'), tell);
     });
   hashing.wait();
   for (size_t at = 0; at < files.size(); at += kBatch) {

@@ -167,7 +167,8 @@ std::string SourceFile::read_whole() const {
   return bytes;
 }
 
-std::string hash_source(const SourceFile& file, const std::string& etag) {
+std::string hash_source(const SourceFile& file, const std::string& etag,
+                        const std::function<void()>& on_block) {
   const uint64_t size = file.local().size;
   BlobHasher hasher(etag, size);
   std::string buffer(std::min<uint64_t>(size, 1 << 20), '\0');
@@ -175,6 +176,7 @@ std::string hash_source(const SourceFile& file, const std::string& etag) {
     buffer.resize(std::min<uint64_t>(buffer.size(), size - at));
     file.read(at, buffer.data(), buffer.size());
     hasher.update(buffer);
+    if (on_block) on_block();
   }
   file.check_unchanged();
   return hasher.hex();

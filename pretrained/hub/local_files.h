@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,9 @@ class PRETRAINED_API SourceFile {
   FileDescriptor file_;
 };
 
-// What the hub would call these bytes: as long as `etag` is (blob_hash.h).
-PRETRAINED_API std::string hash_source(const SourceFile& file, const std::string& etag);
+// What the hub would call these bytes: as long as `etag` is (blob_hash.h). `on_block` is called now
+// and then; it throws to stop.
+PRETRAINED_API std::string hash_source(const SourceFile& file, const std::string& etag,
+                                       const std::function<void()>& on_block = {});
 
 }  // namespace pretrained::hub

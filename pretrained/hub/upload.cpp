@@ -1,7 +1,6 @@
 #include "pretrained/hub/upload.h"
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
 #include <optional>
 
@@ -18,6 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kRegularBytes = 100 << 20;  // of one commit
+constexpr uint64_t kCardBytes = 16 << 20;
 
 class Uploader {
  public:
@@ -72,6 +72,8 @@ class Uploader {
   void check_card(const std::vector<LocalFile>& files) {
     auto card = std::ranges::find(files, "README.md", &LocalFile::path);
     if (card == files.end()) return;
+    if (card->size > kCardBytes)
+      throw FormatError("README.md: longer than " + std::to_string(kCardBytes) + " bytes");
     for (auto& warning : client_.validate_card(repo_, SourceFile(*card).read_whole()))
       progress_.notice("README.md: " + warning);
   }
@@ -101,32 +103,39 @@ class Uploader {
     for (auto& file : files) bytes += file.size;
     progress_.planned(files.size(), bytes);
     auto modes = preupload(client_, repo_, revision_, options_.create_pr, files, progress_);
-    std::vector<char> drop(files.size());
+    std::vector<std::string> hashes(files.size());
     {
       SendPool pool(workers(), SIZE_MAX);
       for (size_t i = 0; i < files.size(); ++i)
-        if (modes[i].ignored || !modes[i].oid.empty())
-          pool.submit([&, i] { drop[i] = is_dropped(files[i], modes[i]); });
+        if (!modes[i].ignored && !modes[i].oid.empty())
+          pool.submit([&, i] { hashes[i] = hash(files[i], modes[i].oid); });
       pool.wait();
     }
-    for (size_t i = 0; i < files.size(); ++i)
-      if (!drop[i]) files_.push_back({std::move(files[i]), modes[i].is_large, ""});
+    for (size_t i = 0; i < files.size(); ++i) {
+      auto& [is_large, ignored, oid] = modes[i];
+      bool unchanged = !ignored && !oid.empty() && hashes[i] == oid;
+      if (unchanged) ++result_.files_unchanged;
+      if (ignored || unchanged)
+        progress_.finished(files[i].path, files[i].size, ignored ? "ignored" : "unchanged");
+      else
+        files_.push_back({std::move(files[i]), is_large, oid.size() == 64 ? hashes[i] : ""});
+    }
   }
 
-  bool is_dropped(const LocalFile& file, const UploadMode& mode) {
-    bool unchanged = !mode.ignored && hash_source(SourceFile(file), mode.oid) == mode.oid;
-    if (unchanged) ++unchanged_;
-    if (unchanged || mode.ignored)
-      progress_.finished(file.path, file.size, mode.ignored ? "ignored" : "unchanged");
-    return unchanged || mode.ignored;
+  std::string hash(const LocalFile& file, const std::string& oid) {
+    return hash_source(SourceFile(file), oid, [&] { progress_.progress(file.path, 0, file.size); });
   }
 
   std::vector<std::vector<CommitFile>> split() {
-    result_.files_unchanged = unchanged_;
     std::vector<std::vector<CommitFile>> parts;
     uint64_t regular = 0;
     for (auto& file : files_) {
       uint64_t size = file.is_large ? 0 : file.local.size;
+      if (size > kRegularBytes)
+        throw HubError(file.local.path + ": the hub wants " + std::to_string(size) +
+                           " bytes inside the commit, which takes " +
+                           std::to_string(kRegularBytes) + " at most",
+                       0);
       bool full = parts.empty() ||
                   parts.back().size() >= std::max<size_t>(options_.files_per_commit, 1) ||
                   regular + size > kRegularBytes;
@@ -212,7 +221,6 @@ class Uploader {
   std::string revision_, parent_, summary_, description_;
   UploadProgress progress_;
   std::vector<CommitFile> files_;
-  std::atomic<size_t> unchanged_ = 0;
   CommitResult result_;
   bool no_xet_ = false;
   std::optional<XetStore> store_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
@@ -13,7 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr auto kKept = std::chrono::hours(30 * 24);
-constexpr size_t kMostXorbs = 4096;  // 256 GiB of files; about 200 MB here
+constexpr size_t kMostXorbs = 1024;  // 64 GiB of files; about 100 MB of memory
 
 void sweep(const fs::path& uploads) {
   std::error_code error;
@@ -44,17 +45,25 @@ fs::path UploadJournal::file(const xet::Hash& xorb) const {
 }
 
 std::vector<xet::ShardXorb> UploadJournal::load() const {
-  std::vector<xet::ShardXorb> xorbs;
+  std::vector<std::pair<fs::file_time_type, fs::path>> files;
   std::error_code error;
-  for (fs::directory_iterator entry(folder_, error), end;
-       !error && entry != end && xorbs.size() < kMostXorbs; entry.increment(error)) {
-    if (entry->path().extension() != ".shard") continue;
+  for (fs::directory_iterator entry(folder_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code gone;
+    auto time = entry->last_write_time(gone);
+    if (!gone && entry->path().extension() == ".shard") files.emplace_back(time, entry->path());
+  }
+  std::ranges::sort(files, std::greater());  // the newest
+  if (files.size() > kMostXorbs) files.resize(kMostXorbs);
+
+  std::vector<xet::ShardXorb> xorbs;
+  for (auto& [_, path] : files) {
     try {
-      auto shard = xet::parse_shard(read_file(entry->path(), xet::kMaxShard));
+      auto shard = xet::parse_shard(read_file(path, xet::kMaxShard));
       for (auto& xorb : shard.xorbs) xorbs.push_back(std::move(xorb));
     } catch (const Error&) {
       std::error_code ignored;
-      fs::remove(entry->path(), ignored);
+      fs::remove(path, ignored);
     }
   }
   return xorbs;

@@ -41,12 +41,14 @@ std::string XetStore::url(const std::string& path) {
   return token_.cas_url + path;
 }
 
-HttpResponse XetStore::send(HttpRequest request, const std::string& path) {
+HttpResponse XetStore::send(HttpRequest request, const std::string& path,
+                            const std::function<void(uint64_t)>& on_sent) {
   request.url = url(path);
   request.send_token = false;
   request.bearer = token("");
-  request.progress = [this](uint64_t, uint64_t) {
+  request.progress = [&](uint64_t sent, uint64_t) {
     if (cancelled_) throw Error("cancelled");
+    if (on_sent) on_sent(sent);
   };
   auto response = client_.http().send(request);
   if (response.status != 401) return response;
@@ -68,10 +70,11 @@ bool XetStore::has_xorb(const xet::Hash& xorb) {
   return send({.method = "HEAD"}, "/v1/xorbs/default/" + xorb.hex()).status == 200;
 }
 
-void XetStore::put_xorb(const xet::Hash& xorb, std::string bytes) {
+void XetStore::put_xorb(const xet::Hash& xorb, std::string bytes,
+                        const std::function<void(uint64_t)>& on_sent) {
   HttpRequest request{.method = "POST", .headers = {{"Content-Type", "application/octet-stream"}}};
   request.body = std::move(bytes);
-  auto response = send(std::move(request), "/v1/xorbs/default/" + xorb.hex());
+  auto response = send(std::move(request), "/v1/xorbs/default/" + xorb.hex(), on_sent);
   if (response.status != 200) throw_for_status(response, name_ + ": storing a xorb");
 }
 

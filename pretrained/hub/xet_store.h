@@ -3,6 +3,7 @@
 // https://huggingface.co/docs/xet/api
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,14 +23,17 @@ class XetStore {
   // The answer to a query for a chunk; nothing where no xorb that we may read has it.
   std::optional<xet::Shard> find_chunk(const xet::Hash& chunk);
   bool has_xorb(const xet::Hash& xorb);
-  void put_xorb(const xet::Hash& xorb, std::string bytes);
+  // `on_sent` is told how many of the bytes are through; a repeated attempt begins at none.
+  void put_xorb(const xet::Hash& xorb, std::string bytes,
+                const std::function<void(uint64_t)>& on_sent);
   // Returns when the hub has verified and registered the shard's files: the bytes sent.
   uint64_t put_shard(const xet::Shard& shard);
   // Requests under way break off, from any thread.
   void cancel() { cancelled_ = true; }
 
  private:
-  HttpResponse send(HttpRequest request, const std::string& path);
+  HttpResponse send(HttpRequest request, const std::string& path,
+                    const std::function<void(uint64_t)>& on_sent = {});
   std::string url(const std::string& path);
   std::string token(const std::string& refused);
   bool registered(const HttpResponse& answer, bool last_attempt);

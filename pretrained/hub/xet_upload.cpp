@@ -31,11 +31,48 @@ struct PendingFile {
   std::vector<Term> terms;
 };
 
+// What a xorb holds of one file.
+struct Portion {
+  std::string path;
+  uint64_t file_size, bytes;
+};
+
 // A xorb that is being filled.
 struct Filling {
   uint32_t index;
   std::string bytes;
   std::vector<xet::ChunkSize> chunks;
+  std::vector<Portion> portions;
+};
+
+// Tells of each file how much of it is through while a xorb is sent.
+class Sending {
+ public:
+  Sending(const Filling& xorb, uint64_t raw, uint64_t stored, UploadProgress& progress)
+      : left_(xorb.portions), raw_(raw), stored_(stored), progress_(progress) {}
+  // Bytes as they go over the wire; a repeated attempt begins at none.
+  void sent(uint64_t bytes) {
+    progress_.sent(bytes >= sent_ ? bytes - sent_ : bytes);
+    sent_ = bytes;
+    advance_to(raw_ * std::min(bytes, stored_) / stored_);
+  }
+
+ private:
+  void advance_to(uint64_t raw) {
+    while (told_ < raw && at_ < left_.size()) {
+      auto& portion = left_[at_];
+      uint64_t bytes = std::min(raw - told_, portion.bytes);
+      progress_.more(portion.path, bytes, portion.file_size);
+      told_ += bytes;
+      portion.bytes -= bytes;
+      if (portion.bytes == 0) ++at_;
+    }
+  }
+  std::vector<Portion> left_;
+  const uint64_t raw_, stored_;
+  UploadProgress& progress_;
+  uint64_t sent_ = 0, told_ = 0;
+  size_t at_ = 0;
 };
 
 xet::ShardXorb shard_xorb(const xet::Hash& hash, const std::vector<xet::ChunkSize>& chunks) {
@@ -91,18 +128,26 @@ struct XetUpload::State {
       : store(store), progress(progress), journal(client.endpoint(), repo), index(store, journal) {}
   ~State() { store.cancel(); }
 
-  ChunkIndex::Place place(const xet::ChunkSize& chunk, std::string_view bytes) {
-    if (auto known = index.find(chunk.hash)) return *known;
+  ChunkIndex::Place place(const LocalFile& file, const xet::ChunkSize& chunk,
+                          std::string_view bytes) {
+    if (auto known = index.find(chunk.hash)) {
+      progress.more(file.path, chunk.size, file.size);
+      return *known;
+    }
     if (filling && (filling->bytes.size() + chunk.size > kRawXorb ||
                     filling->chunks.size() == xet::kMaxXorbChunks))
       send_xorb();
     if (!filling) {
-      filling = {index.open_xorb(), {}, {}};
+      filling = {index.open_xorb(), {}, {}, {}};
       filling->bytes.reserve(kRawXorb);  // address space only
     }
     ChunkIndex::Place place{filling->index, uint32_t(filling->chunks.size())};
     filling->bytes += bytes;
     filling->chunks.push_back(chunk);
+    auto& portions = filling->portions;
+    if (portions.empty() || portions.back().path != file.path)
+      portions.push_back({file.path, file.size, 0});
+    portions.back().bytes += chunk.size;
     index.add(chunk.hash, place);
     return place;
   }
@@ -116,10 +161,12 @@ struct XetUpload::State {
     new_chunks += xorb->chunks.size();
     new_xorbs.push_back(shard_xorb(hash, xorb->chunks));
     auto send = [this, xorb, hash, entry = new_xorbs.back()] {
+      uint64_t raw = xorb->bytes.size();
       std::string bytes = pack(std::exchange(xorb->bytes, {}), xorb->chunks);
-      uint64_t size = bytes.size();
-      store.put_xorb(hash, std::move(bytes));
-      progress.sent(size);
+      uint64_t stored = bytes.size();
+      Sending sending(*xorb, raw, stored, progress);
+      store.put_xorb(hash, std::move(bytes), [&](uint64_t sent) { sending.sent(sent); });
+      sending.sent(stored);
       journal.add(entry);
     };
     under_way.push_back(pool.submit(std::move(send)));
@@ -190,7 +237,8 @@ std::string XetUpload::add(const LocalFile& local) {
     size_t at = 0;
     for (; placed < chunks.size(); ++placed) {
       uint64_t size = chunks[placed].size;
-      add_term(terms, state.place(chunks[placed], std::string_view(bytes).substr(at, size)), size);
+      add_term(terms, state.place(local, chunks[placed], std::string_view(bytes).substr(at, size)),
+               size);
       at += size;
     }
     bytes.erase(0, at);
@@ -203,8 +251,10 @@ std::string XetUpload::add(const LocalFile& local) {
     source.read(at, bytes.data() + kept, size);
     hasher.update(std::string_view(bytes).substr(kept));
     place(hasher.chunks());
+    // Terms may name xorbs of earlier shards; one shard would grow too long for the largest files.
+    if (state.new_chunks >= kBatchChunks) state.register_files();
     at += size;
-    state.progress.progress(local.path, at, local.size);
+    state.progress.progress(local.path, 0, local.size);  // alive
   }
   source.check_unchanged();
   auto hashes = hasher.finish();
@@ -213,8 +263,7 @@ std::string XetUpload::add(const LocalFile& local) {
   state.pending_bytes += local.size;
   std::string sha256 = hashes.sha256;
   state.pending.push_back(pending_file(local, std::move(hashes), std::move(terms)));
-  if (state.pending_bytes >= kBatchBytes || state.pending.size() >= kBatchFiles ||
-      state.new_chunks >= kBatchChunks)
+  if (state.pending_bytes >= kBatchBytes || state.pending.size() >= kBatchFiles)
     state.register_files();
   return sha256;
 }

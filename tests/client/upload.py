@@ -52,12 +52,12 @@ class Client(unittest.TestCase):
         self.assertEqual(process.returncode, expect, error)
         return json.loads(out) if expect == 0 else json.loads(error)["message"]
 
-    def files(self, revision="main", repo=None):
+    def files(self, revision="main", repo=None, kind="model"):
         """Every file as Python downloads it."""
         where = tempfile.mkdtemp(dir=self.hub.folder)
         run_python(f"""
 from huggingface_hub import snapshot_download
-snapshot_download({repo or self.repo!r}, revision={revision!r}, local_dir={where!r})
+snapshot_download({repo or self.repo!r}, repo_type={kind!r}, revision={revision!r}, local_dir={where!r})
 print(1)""", self.hub.env(self.alice))
         root = pathlib.Path(where)
         return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*")
@@ -147,6 +147,14 @@ print(1)""", self.env)
         self.upload(verb="delete_files", folder="x/sub/")
         self.assertEqual(set(self.files()), {"x/d.txt"})
         self.assertIn("no file matches", self.upload(verb="delete_files", folder="nothing", expect=3))
+
+    def test_a_dataset(self):
+        self.create("alice/data", type="dataset")
+        for number, off in enumerate(("0", "1")):
+            self.write("train.parquet", rng_bytes(number, 500_000))
+            self.write("README.md", f"# {number}\n")
+            self.upload("type=dataset", repo="alice/data", env=self.env | {"HF_HUB_DISABLE_XET": off})
+            self.assertEqual(self.files(repo="alice/data", kind="dataset"), self.local())
 
     def test_gitignore_is_heeded(self):
         self.write(".gitignore", "*.tmp\n")
@@ -308,4 +316,5 @@ class Killed(Client):
         self.assert_clean()
 
 
-unittest.main()
+if __name__ == "__main__":
+    unittest.main()

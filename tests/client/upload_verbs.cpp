@@ -15,6 +15,10 @@ std::vector<std::string> words(const std::string& text) {
   return {std::istream_iterator<std::string>(in), {}};
 }
 
+hub::Repo repo(const Call& call) {
+  return {call.words.at(0), hub::parse_repo_type(call.option("type", "model"))};
+}
+
 hub::Upload options(const Call& call) {
   hub::Upload options{.path_in_repo = call.option("in", ""),
                       .commit_message = call.option("message", ""),
@@ -48,12 +52,12 @@ Json upload(const Call& call) {
     if (event.kind == hub::TransferEvent::Kind::notice) notices += event.text + "\n";
   };
   hub::HubClient client;
-  return result(upload_folder(client, {call.words.at(0)}, call.words.at(1), how), notices);
+  return result(upload_folder(client, repo(call), call.words.at(1), how), notices);
 }
 
 Json remove_files(const Call& call) {
   hub::HubClient client;
-  return result(delete_files(client, {call.words.at(0)}, {call.words.at(1)}, options(call)), "");
+  return result(delete_files(client, repo(call), {call.words.at(1)}, options(call)), "");
 }
 
 }  // namespace
