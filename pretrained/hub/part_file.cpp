@@ -137,14 +137,16 @@ void PartFile::write(uint64_t offset, std::string_view bytes) {
 }
 
 void PartFile::mark_done(Range range) {
-  std::lock_guard lock(mutex_);
-  add(done_, range);
-  // In one piece it is hashed and renamed right away.
-  if (journal_.get() < 0 && total(done_) == size_) return;
-  if (journal_.get() < 0) journal_ = open_own(ranges_, O_WRONLY | O_APPEND);
-  std::string line = line_of(etag_, size_, range);
-  if (::write(journal_.get(), line.data(), line.size()) != ssize_t(line.size()))
-    throw_errno(ranges_.string(), errno);
+  {
+    std::lock_guard lock(mutex_);
+    add(done_, range);
+    // In one piece it is hashed and renamed right away.
+    if (journal_.get() < 0 && total(done_) == size_) return;
+    if (journal_.get() < 0) journal_ = open_own(ranges_, O_WRONLY | O_APPEND);
+    std::string line = line_of(etag_, size_, range);
+    if (::write(journal_.get(), line.data(), line.size()) != ssize_t(line.size()))
+      throw_errno(ranges_.string(), errno);
+  }
   // Let the disk begin: at the end there is less to wait for.
   sync_file_range(file_.get(), off_t(range.begin), off_t(range.size()), SYNC_FILE_RANGE_WRITE);
 }

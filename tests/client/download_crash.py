@@ -42,24 +42,30 @@ def main(hub, folder):
     counted = Counted(hub)
     env = hub.env(hub.admin, home=folder / "home", HF_ENDPOINT=counted.liar.url)
     snapshot = folder / "home/hf/hub/models--admin--net/snapshots" / commit
+    own = folder / "own"
     kills = finished = 0
     while kills < KILLS:
-        options = json.dumps({"xet": dice.random() < 0.5, "workers": dice.choice([1, 2, 8])})
+        local = dice.random() < 0.4
+        options = json.dumps({"xet": dice.random() < 0.5, "workers": dice.choice([1, 2, 8]), "local_dir": str(own) if local else ""})
         process = subprocess.Popen([client.TOOL, "download", "admin/net", options], env=env, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT)
         try:
             output = process.communicate(timeout=dice.uniform(0.02, 0.8))[0]
             assert process.returncode == 0, output
-            assert tree(snapshot) == wanted | {".gitattributes": tree(snapshot)[".gitattributes"]}
-            assert leftovers(folder / "home/hf/hub") == []
-            assert client.tool("cache", "verify", "admin/net", env=env) == []
+            there = tree(own if local else snapshot)
+            assert there == wanted | {".gitattributes": there[".gitattributes"]}
+            assert leftovers(own if local else folder / "home/hf/hub") == []
+            if not local:
+                assert client.tool("cache", "verify", "admin/net", env=env) == []
             finished += 1
-            shutil.rmtree(folder / "home")
+            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(folder / "home", ignore_errors=True)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
             check(snapshot, wanted)
+            check(own, wanted)
     client.tool("download", "admin/net", env=env)
     check(snapshot, wanted)
     assert not client.tool("cache", "ls", env=env)["admin/net"]["problems"]
