@@ -19,6 +19,12 @@ namespace pretrained::hub {
 namespace fs = std::filesystem;
 namespace {
 
+// A blob that the power took away half written, or that somebody cut, comes again.
+bool has_size(const fs::path& file, uint64_t size) {
+  std::error_code error;
+  return fs::file_size(file, error) == size && !error;
+}
+
 class CacheFolder : public Destination {
  public:
   CacheFolder(const Cache& cache, Repo repo, std::string commit)
@@ -29,7 +35,9 @@ class CacheFolder : public Destination {
     return cache_.lock(repo_, wanted.file.etag(), on_wait);
   }
   bool reuse(const Wanted& wanted) override {
-    if (!cache_.has_blob(repo_, wanted.file.etag())) return false;
+    if (!cache_.has_blob(repo_, wanted.file.etag()) ||
+        !has_size(cache_.blob(repo_, wanted.file.etag()), wanted.file.size))
+      return false;
     link(wanted);
     return true;
   }
@@ -222,14 +230,18 @@ class Operation {
     return snapshot;
   }
 
+  bool is_cached(const RemoteFile& file) const {
+    auto found = cache_.find(repo_, commit_, file.path);
+    return found && has_size(*found, file.size);
+  }
+
   // Files that are not there, those with equal bytes together.
   std::vector<Wanted> missing(const std::vector<RemoteFile>& chosen, LocalFolder* local) {
     std::vector<Wanted> wanted;
     std::map<std::string, size_t> known;
     for (auto& file : chosen) {
-      bool there =
-          !options_.force_download && (local ? local->is_current(file, file.path)
-                                             : cache_.find(repo_, commit_, file.path).has_value());
+      bool there = !options_.force_download &&
+                   (local ? local->is_current(file, file.path) : is_cached(file));
       if (there) {
         progress_.add(file.path, file.size, file.size, file.size);
         progress_.finished(file.path, file.size, "cached");

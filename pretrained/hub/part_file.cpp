@@ -17,6 +17,9 @@ namespace fs = std::filesystem;
 namespace {
 
 using Ranges = std::map<uint64_t, uint64_t>;
+// Waiting for the disk takes longer than fetching a small file. Where the power fails right after,
+// it is there but empty, and whoever looks at sizes (download.cpp does) fetches it again.
+constexpr uint64_t kUnsynced = 1 << 20;
 constexpr uint64_t kJournalLimit = 64 << 20;
 
 fs::path with_suffix(fs::path base, const char* suffix) {
@@ -186,7 +189,7 @@ std::string PartFile::hash() {
 }
 
 void PartFile::move_to(const fs::path& target) {
-  if (fdatasync(file_.get()) != 0) throw_errno(part_.string(), errno);
+  if (size_ > kUnsynced && fdatasync(file_.get()) != 0) throw_errno(part_.string(), errno);
   if (rename(part_.c_str(), target.c_str()) != 0) throw_errno(target.string(), errno);
   unlink(ranges_.c_str());
 }

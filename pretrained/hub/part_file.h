@@ -49,7 +49,7 @@ class PRETRAINED_API PartFile {
   void hash_ahead();
   // With everything done: its hash, to be compared.
   std::string hash();
-  // All bytes to disk, then the name.
+  // Then the name; a large file's bytes are on the disk before.
   void move_to(const std::filesystem::path& target);
   // Forgets everything that has come.
   void restart();

@@ -188,6 +188,14 @@ class Downloads(unittest.TestCase):
         harness.run(*namespace, "{}", env=offline)
         harness.run("unshare", "-rn", harness.PYTHON, "-c", PULL, "admin/net", "{}", env=offline)
 
+    def test_a_file_that_was_cut_comes_again(self):
+        folder = pathlib.Path(self.download()["folder"])
+        (folder / "config.json").resolve().write_text("")
+        got = self.download()
+        self.assertEqual([e for e in got["events"] if "downloaded" in e], ["config.json: downloaded", "sub/copy.json: downloaded"])
+        self.check_tree(folder)
+        self.check_cache()
+
     def test_force_downloads_again(self):
         folder = pathlib.Path(self.download()["folder"])
         blob = (folder / "config.json").resolve()
