@@ -40,7 +40,8 @@ hub::CommitResult send(const hub::HubClient& client, const hub::Repo& repo,
     options.path_in_repo = root ? "" : arguments.path_in_repo;
     return hub::upload_folder(client, repo, arguments.path, options);
   }
-  std::string name = root ? fs::path(arguments.path).filename().string() : arguments.path_in_repo;
+  std::string name = root ? "" : arguments.path_in_repo;
+  if (name.empty() || name.ends_with('/')) name += fs::path(arguments.path).filename().string();
   return hub::upload_file(client, repo, arguments.path, name, options);
 }
 
@@ -84,7 +85,7 @@ void add_upload(CLI::App& app) {
   command->add_option("REPO", arguments.repo, "ORG/NAME, or NAME of one's own")->required();
   command->add_option("PATH", arguments.path, "a file or folder")->required();
   command->add_option("PATH_IN_REPO", arguments.path_in_repo,
-                      "where it goes; a folder's files into the root if not given");
+                      "where it goes, the root if not given; a file goes below what ends with '/'");
   command->add_option("--message,--commit-message", options.commit_message, "title of the commit")
       ->type_name("TEXT");
   command

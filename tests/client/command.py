@@ -267,6 +267,8 @@ class Files(unittest.TestCase):
         said = answer("upload", "files", single / "one.txt", "deep/one.txt", "--revision", "side", env=self.env)[0]
         self.assertEqual((said["commits"], said["files_uploaded"]), (1, 1))
         self.assertEqual(said["commit_url"], f"{hub.url}/alice/files/commit/{said['oid']}")
+        pretrained("upload", "files", single / "one.txt", "below/", "--revision", "below", env=self.env)
+        self.assertEqual(hub.call("GET", "/alice/files/resolve/below/below/one.txt", alice, raw=True)[2], b"one")
         request = answer("upload", "files", single, "--create-pr", "--message", "Please", env=self.env)[0]
         self.assertIn("/alice/files/discussions/", request["pr_url"])
         pretrained("upload", "files", single, "--revision", "side", "--parent-commit", self.first["oid"], env=self.env, expect=1)
