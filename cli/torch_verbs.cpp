@@ -21,7 +21,9 @@ void add_predict(CLI::App& app) {
   static Predict arguments;
   auto* command =
       app.add_subcommand("predict", "images in, labels out; or named tensors in and out");
-  command->add_option("MODEL", arguments.model, "folder of the model")->required();
+  command
+      ->add_option("MODEL", arguments.model, "folder of the model, org/name or org/name@revision")
+      ->required();
   command->add_option("INPUT", arguments.images, "images, or folders of images");
   command->add_option("--input", arguments.input, "named tensors for forward")
       ->type_name("X.safetensors");
@@ -38,9 +40,15 @@ void add_predict(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   command->add_flag("--trust-remote-code", arguments.trust_remote_code,
-                    "compile and run the C++ code in the model's folder");
-  command->add_option("--code", arguments.code, "use the C++ code of this folder instead")
+                    "compile and run the C++ code that comes with the model");
+  command
+      ->add_option("--code", arguments.code,
+                   "use the C++ code of this folder or org/repo@commit instead")
       ->type_name("DIR");
+  command->add_option("--revision", arguments.revision, "branch, tag or commit on the hub")
+      ->type_name("REV");
+  command->add_flag("--offline", arguments.local_files_only,
+                    "only what the cache holds; no connection");
   command->add_option("--subfolder", arguments.subfolder, "folder inside MODEL")->type_name("DIR");
   command->add_option("--variant", arguments.variant, "weights file model.VARIANT.safetensors")
       ->type_name("NAME");
@@ -50,6 +58,7 @@ void add_predict(CLI::App& app) {
   add_common(*command, arguments.common);
   command->footer(
       "Examples:\n  pretrained predict custom-resnet50d photo.jpg --trust-remote-code\n"
+      "  pretrained predict org/custom-resnet50d@<commit> photo.jpg --trust-remote-code\n"
       "  pretrained predict custom-resnet50d photos/ --trust-remote-code --json\n"
       "  pretrained predict custom-resnet50d --input x.safetensors --output y.safetensors "
       "--trust-remote-code");

@@ -14,7 +14,8 @@ namespace pretrained::cli {
 struct Predict {
   Common common;
   std::string model, code, subfolder, variant, dtype = "auto", device = "cpu", auto_class;
-  bool trust_remote_code = false;
+  std::string revision = "main";
+  bool trust_remote_code = false, local_files_only = false;
   std::vector<std::string> images;
   std::string input, output;  // named tensors
   size_t batch_size = 8;

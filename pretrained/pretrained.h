@@ -1,6 +1,10 @@
 #pragma once
 // Everything for an application.
 #include "pretrained/base/error.h"
+#include "pretrained/hub/client.h"
+#include "pretrained/hub/download.h"
+#include "pretrained/hub/login.h"
+#include "pretrained/hub/upload.h"
 #include "pretrained/model.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/no_init.h"

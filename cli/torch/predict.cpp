@@ -8,6 +8,7 @@
 #include "pretrained/base/error.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/custom_code.h"
+#include "pretrained/model/locate.h"
 #include "pretrained/model/weights.h"
 #include "pretrained/vision/image.h"
 #include "pretrained/vision/image_processor.h"
@@ -143,8 +144,7 @@ size_t predict_batch(const AnyModel& model, const Batch& batch, std::span<const 
 
 void predict_images(const AnyModel& model, const Predict& arguments) {
   auto images = find_images(arguments);
-  auto processor = vision::ImageProcessor::from_pretrained(
-      detail::find_folder(arguments.model, arguments.subfolder));
+  auto processor = vision::ImageProcessor::from_pretrained(model->base_config().loaded_from);
   ProgressBar bar("predicting", arguments.common.quiet || images.size() <= arguments.batch_size);
   size_t broken = 0;
   for (size_t i = 0; i < images.size(); i += arguments.batch_size) {
@@ -187,18 +187,34 @@ void predict_tensors(const AnyModel& model, const Predict& arguments) {
     std::cout << printable(arguments.output) << ": " << printable(outputs.names(), 2000) << "\n";
 }
 
+FromPretrained options_of(const Predict& arguments) {
+  FromPretrained options{.trust_remote_code = arguments.trust_remote_code,
+                         .revision = arguments.revision,
+                         .subfolder = arguments.subfolder,
+                         .variant = arguments.variant,
+                         .dtype = arguments.dtype,
+                         .code = arguments.code,
+                         .local_files_only = arguments.local_files_only};
+  try {
+    options.device = c10::Device(arguments.device);
+  } catch (const c10::Error&) {
+    throw ArgumentError("--device '" + printable(arguments.device, 40) +
+                        "': expected cpu, cuda, cuda:1, …");
+  }
+  return options;
+}
+
 // Named tensors suit any class: the only one that the code has, else the one that was saved.
-std::string choose_auto_class(const Predict& arguments) {
+std::string choose_auto_class(const Predict& arguments, const FromPretrained& options) {
   constexpr auto kUsual = AutoModelForImageClassification::name;
   if (!arguments.auto_class.empty()) return arguments.auto_class;
   if (arguments.input.empty()) return kUsual;
   FieldPath at;
-  auto folder = detail::find_folder(arguments.model, arguments.subfolder);
-  Json config = detail::read_config_file(folder, at);
-  auto code = arguments.code.empty() ? folder : detail::find_folder(arguments.code, "");
-  AutoMap auto_map =
-      read_auto_map(arguments.code.empty() ? config : detail::read_config_file(code, at),
-                    (code / "config.json").string());
+  Located model = locate(arguments.model, options);
+  Json config = detail::read_config_file(model.config_file, at);
+  Located code = options.code.empty() ? model : locate_code(options.code, options);
+  AutoMap auto_map = read_auto_map(
+      options.code.empty() ? config : detail::read_config_file(code.config_file, at), code.name());
   auto_map.erase("AutoConfig");
   if (auto_map.empty()) return kUsual;
   if (auto_map.size() == 1) return auto_map.begin()->first;
@@ -219,22 +235,22 @@ std::string choose_auto_class(const Predict& arguments) {
 }
 
 AnyModel load(const Predict& arguments) {
-  FromPretrained options{.trust_remote_code = arguments.trust_remote_code,
-                         .subfolder = arguments.subfolder,
-                         .variant = arguments.variant,
-                         .dtype = arguments.dtype,
-                         .code = arguments.code};
+  FromPretrained options = options_of(arguments);
+  TransferProgress transfer("fetching", arguments.common.quiet);
   ProgressBar bar("loading", arguments.common.quiet);
-  options.progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
+  options.progress = [&](uint64_t done, uint64_t total) {
+    transfer.clear();
+    bar.update(done, total);
+  };
+  options.on_transfer = [&](const hub::TransferEvent& event) { transfer.update(event); };
   if (!arguments.common.quiet)
-    options.notice = [&](const std::string& line) { bar.clear(), print_line(line); };
-  try {
-    options.device = c10::Device(arguments.device);
-  } catch (const c10::Error&) {
-    throw ArgumentError("--device '" + printable(arguments.device, 40) +
-                        "': expected cpu, cuda, cuda:1, …");
-  }
-  return detail::auto_from_pretrained(choose_auto_class(arguments), arguments.model, options);
+    options.notice = [&](const std::string& line) {
+      transfer.clear();
+      bar.clear();
+      print_line(line);
+    };
+  return detail::auto_from_pretrained(choose_auto_class(arguments, options), arguments.model,
+                                      options);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -103,11 +104,67 @@ FileDescriptor open_beneath(const FileDescriptor& folder, const fs::path& name,
   throw_errno((name / relative).string(), errno);
 }
 
+namespace {
+
+int open_strictly(int folder, const std::string& relative, int flags) {
+  open_how how{};
+  how.flags = uint64_t(flags) | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+  return int(syscall(SYS_openat2, folder, relative.c_str(), &how, sizeof how));
+}
+
+// The text of the symbolic link at `relative`, whose folders are no links; "" for anything else.
+std::string link_text(int folder, const std::string& relative) {
+  FileDescriptor link(open_strictly(folder, relative, O_PATH | O_NOFOLLOW));
+  char text[512];
+  ssize_t size = link.get() < 0 ? -1 : readlinkat(link.get(), "", text, sizeof text);
+  return size < 0 ? "" : std::string(text, size_t(size));
+}
+
+bool is_hex(std::string_view text, std::initializer_list<size_t> sizes) {
+  return std::find(sizes.begin(), sizes.end(), text.size()) != sizes.end() &&
+         text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
+// The cache of the hub's clients keeps the files of a snapshot as links to the blobs beside it,
+//   <repo>/snapshots/<commit>/<path> → ../../[../…]blobs/<hash>, in <repo>
+//   <repo>/blobs/<hash>              → ../../blobs/<hh>/<hash>, shared by all, or a file
+// Only links of exactly this form are followed, and nothing in them is left to choose.
+FileDescriptor open_snapshot_link(const fs::path& folder, const std::string& relative) {
+  fs::path inside = relative, repo = fs::absolute(folder).lexically_normal();
+  if (!repo.has_filename()) repo = repo.parent_path();
+  while (repo.has_relative_path() && repo.parent_path().filename() != "snapshots") {
+    inside = repo.filename() / inside;
+    repo = repo.parent_path();
+  }
+  if (!is_hex(repo.filename().string(), {40})) return {};
+  std::string path = (fs::path("snapshots") / repo.filename() / inside).string(), up;
+  for (char c : path) up += c == '/' ? "../" : "";
+  repo = repo.parent_path().parent_path();
+  FileDescriptor root(open(repo.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::string text = link_text(root.get(), path);
+  if (!text.starts_with(up + "blobs/")) return {};
+  std::string blob = text.substr(up.size());
+  if (!is_hex(blob.substr(6), {40, 64})) return {};
+  constexpr int kFlags = O_RDONLY | O_NONBLOCK;
+  FileDescriptor file(open_strictly(root.get(), blob, kFlags));
+  if (file.get() >= 0) return file;
+  text = link_text(root.get(), blob);
+  if (!text.starts_with("../../blobs/") || text.size() < 15 || text[14] != '/' ||
+      !is_hex(text.substr(12, 2), {2}) || !is_hex(text.substr(15), {64}))
+    return {};
+  FileDescriptor all(open(repo.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return FileDescriptor(open_strictly(all.get(), text.substr(6), kFlags));
+}
+
+}  // namespace
+
 FileDescriptor open_inside(const fs::path& folder, const std::string& relative) {
   check_relative(folder, relative);
   FileDescriptor root(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root.get() < 0) throw_errno(folder.string(), errno);
-  FileDescriptor file = open_beneath(root, folder, relative, O_RDONLY | O_NONBLOCK);
+  FileDescriptor file = open_snapshot_link(folder, relative);
+  if (file.get() < 0) file = open_beneath(root, folder, relative, O_RDONLY | O_NONBLOCK);
   regular_size(file.get(), (folder / relative).string());
   return file;
 }

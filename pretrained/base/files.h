@@ -36,7 +36,8 @@ class PRETRAINED_API FileDescriptor {
 // Opens `relative`, which a file of `folder` named, for reading. Nothing outside `folder` is ever
 // opened: absolute names, "..", backslashes, NUL and symbolic links that lead out are a
 // FormatError; a missing file is a NotFoundError; only regular files are opened. (openat2 with
-// RESOLVE_BENEATH.)
+// RESOLVE_BENEATH.) One kind of link may leave it: that of a snapshot in the hub clients' cache to
+// its blob (../../blobs/<hash>, and from there ../../blobs/<hh>/<hash>).
 PRETRAINED_API FileDescriptor open_inside(const std::filesystem::path& folder,
                                           const std::string& relative);
 PRETRAINED_API std::string read_inside(const std::filesystem::path& folder,

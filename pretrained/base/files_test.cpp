@@ -52,6 +52,40 @@ TEST_F(Files, NothingOutsideTheFolderIsOpened) {
   EXPECT_THROW(read_inside(folder, "sub"), FormatError);
 }
 
+TEST_F(Files, LinksOfTheHubCacheLeadToItsBlobsOnly) {
+  std::string commit(40, 'a'), git(40, '1'), sha(64, '2'), xet(64, '3');
+  fs::path repo = folder / "hub/models--o--n", snapshot = repo / "snapshots" / commit;
+  for (auto& made : {snapshot / "sub", repo / "blobs", folder / "hub/blobs/33"})
+    fs::create_directories(made);
+  write_file_atomically(repo / "blobs" / git, "config");
+  write_file_atomically(folder / "hub/blobs/33" / xet, "weights");
+  write_file_atomically(folder / "hub/secret", "secret");
+  fs::create_symlink("../../blobs/33/" + xet, repo / "blobs" / sha);
+  fs::create_symlink("../../blobs/" + git, snapshot / "config.json");
+  fs::create_symlink("../../../blobs/" + git, snapshot / "sub/config.json");
+  fs::create_symlink("../../blobs/" + sha, snapshot / "weights");
+  EXPECT_EQ(read_inside(snapshot, "config.json"), "config");
+  EXPECT_EQ(read_inside(snapshot, "sub/config.json"), "config");
+  EXPECT_EQ(read_inside(snapshot / "sub", "config.json"), "config");
+  EXPECT_EQ(read_inside(snapshot / "sub/", "config.json"), "config");
+  EXPECT_EQ(read_inside(snapshot, "weights"), "weights");
+
+  fs::create_symlink("../../../secret", snapshot / "out");
+  fs::create_symlink("../../blobs/../../secret", snapshot / "dots");
+  fs::create_symlink("../../../secret", repo / "blobs" / std::string(40, '4'));
+  fs::create_symlink("../../blobs/" + std::string(40, '4'), snapshot / "through");
+  fs::create_symlink("../../../../hub/models--o--n/blobs", snapshot / "folder");
+  fs::create_symlink((repo / "blobs" / git).string(), snapshot / "absolute");
+  fs::create_symlink("../blobs/" + git, snapshot / "sub/short");
+  for (std::string name : {"out", "dots", "through", "folder", "absolute", "sub/short"})
+    EXPECT_THROW(read_inside(snapshot, name), FormatError) << name;
+  EXPECT_THROW(read_inside(snapshot, "folder/" + git), FormatError);
+  // The same link in a folder that is no snapshot.
+  fs::create_directories(repo / "other" / commit);
+  fs::create_symlink("../../blobs/" + git, repo / "other" / commit / "config.json");
+  EXPECT_THROW(read_inside(repo / "other" / commit, "config.json"), FormatError);
+}
+
 TEST_F(Files, PrivateFilesAreOursAndPlain) {
   fs::path file = folder / "private";
   write_file_atomically(file, "mine", 0600);

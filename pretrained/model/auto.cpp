@@ -3,14 +3,14 @@
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/model/custom_code.h"
+#include "pretrained/model/locate.h"
 
 namespace pretrained {
 namespace fs = std::filesystem;
 namespace {
 
 struct Found {
-  fs::path folder;       // of the model
-  fs::path code_folder;  // of its C++ code
+  Located model, code;
   Json config;
   std::string model_type;
   AutoMap auto_map;
@@ -18,15 +18,15 @@ struct Found {
 
 Found look(const std::string& name, const FromPretrained& options) {
   Found found;
-  found.folder = detail::find_folder(name, options.subfolder);
+  found.model = locate(name, options);
   FieldPath at;
-  found.config = detail::read_config_file(found.folder, at);
+  found.config = detail::read_config_file(found.model.config_file, at);
   if (auto* type = found.config.find("model_type"))
     read_field(*type, found.model_type, at.member("model_type"));
-  found.code_folder = options.code.empty() ? found.folder : detail::find_folder(options.code, "");
+  found.code = options.code.empty() ? found.model : locate_code(options.code, options);
   Json map_holder =
-      options.code.empty() ? found.config : detail::read_config_file(found.code_folder, at);
-  found.auto_map = read_auto_map(map_holder, (found.code_folder / "config.json").string());
+      options.code.empty() ? found.config : detail::read_config_file(found.code.config_file, at);
+  found.auto_map = read_auto_map(map_holder, found.code.name() + "/config.json");
   return found;
 }
 
@@ -55,7 +55,7 @@ const ConfigClass& choose_config(const Found& found, const std::string& name,
                                  const FromPretrained& options) {
   if (auto* registered = registry::find_config(found.model_type)) return *registered;
   if (found.auto_map.empty()) throw_no_class(found, "AutoConfig", name);
-  auto& table = load_custom_code(found.code_folder, found.auto_map, options);
+  auto& table = load_custom_code(found.code, found.auto_map, options);
   if (auto config = table.configs.find("AutoConfig"); config != table.configs.end())
     return *config->second;
   if (!table.models.empty()) return *table.models.begin()->second->config;
@@ -67,7 +67,7 @@ const ModelClass& choose_model(const Found& found, const std::string& auto_class
   if (auto* config = registry::find_config(found.model_type))
     if (auto* model = registry::find_model(auto_class, config->name)) return *model;
   if (!found.auto_map.contains(auto_class)) throw_no_class(found, auto_class, name);
-  return *load_custom_code(found.code_folder, found.auto_map, options).models.at(auto_class);
+  return *load_custom_code(found.code, found.auto_map, options).models.at(auto_class);
 }
 
 std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, const Found& found,
@@ -86,7 +86,7 @@ std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, const F
     detail::override_fields(json, options.config_overrides, "config.json");
   }
   auto config = config_class.read(json, {"config.json", ""});
-  config->loaded_from = found.folder;
+  config->loaded_from = found.model.folder;
   return config;
 }
 
@@ -118,7 +118,8 @@ AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& 
   Found found = look(name, options);
   const ModelClass& model_class = choose_model(found, auto_class, name, options);
   auto config = read_config(*model_class.config, found, options);
-  return AnyModel(make_for_loading(model_class, *config, found.folder, options));
+  fetch_weights(found.model, options);
+  return AnyModel(make_for_loading(model_class, *config, found.model.folder, options));
 }
 
 AnyModel auto_from_config(const std::string& auto_class, const AnyConfig& config) {
@@ -132,24 +133,6 @@ AnyModel auto_from_config(const std::string& auto_class, const AnyConfig& config
                         " for this kind of AutoModel: " + auto_class +
                         ". Register a model class for it with " + auto_class + "::register_.");
   return AnyModel(model->make(*config));
-}
-
-fs::path find_folder(const std::string& name, const std::string& subfolder) {
-  fs::path folder = name;
-  std::error_code error;
-  if (fs::is_regular_file(folder, error) && subfolder.empty()) return folder;
-  if (!fs::is_directory(folder, error))
-    throw NotFoundError(printable(name) +
-                        ": no such folder (names of repositories on a hub need the hub client, "
-                        "which this version lacks)");
-  if (subfolder.empty()) return folder;
-  for (auto& part : fs::path(subfolder))
-    if (part == ".." || part.has_root_directory())
-      throw ArgumentError("subfolder '" + printable(subfolder) + "' leads out of " +
-                          printable(name));
-  if (!fs::is_directory(folder / subfolder))
-    throw NotFoundError((folder / subfolder).string() + ": no such folder");
-  return folder / subfolder;
 }
 
 }  // namespace detail

@@ -1,11 +1,13 @@
 #pragma once
-// Auto classes: load a model or config by folder when its class is not known at compile time.
+// Auto classes: load a model or config by name when its class is not known at compile time.
 //
-//   auto model = pretrained::AutoModelForImageClassification::from_pretrained("custom-resnet50d",
-//   {.trust_remote_code = true}); c10::InferenceMode guard; torch::Tensor logits =
-//   model(x)["logits"];
+//   auto model = pretrained::AutoModelForImageClassification::from_pretrained(
+//       "org/custom-resnet50d", {.trust_remote_code = true, .revision = commit});
+//   c10::InferenceMode guard;
+//   torch::Tensor logits = model(x)["logits"];
 //
-// Which class: registered by the user for this Auto class → the folder's C++ code (`auto_map_cpp`
+// A name is a folder, or a repository on a hub: "org/name", "org/name@revision" (locate.h).
+// Which class: registered by the user for this Auto class → the model's C++ code (`auto_map_cpp`
 // in config.json; without trust an UntrustedCode error, never a fall-through) → an error. Nothing
 // is built in, no other class is ever taken silently, and weights are never random. Mirrors
 // https://github.com/huggingface/transformers/blob/main/src/transformers/models/auto/auto_factory.py
@@ -83,7 +85,7 @@ class PRETRAINED_API AnyModel {
 };
 
 struct PRETRAINED_API AutoConfig {
-  // `name` is a folder or a config.json.
+  // `name` may also be a config.json.
   static AnyConfig from_pretrained(const std::string& name, const FromPretrained& options = {});
   // Transformers' checks: the model_type must be the config's, and not taken unless exist_ok.
   template <Config C>

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "pretrained/model/fields.h"
+#include "pretrained/model/locate.h"
 
 namespace pretrained {
 
@@ -112,6 +113,8 @@ PRETRAINED_API std::filesystem::path folder_of(const std::filesystem::path& path
 PRETRAINED_API Json read_config_file(const std::filesystem::path& path, FieldPath& at);
 PRETRAINED_API void write_config_file(const std::filesystem::path& folder, const Json& config);
 PRETRAINED_API std::string config_text(const Json& config);
+PRETRAINED_API PushResult push_config(const Json& config, const std::string& repo,
+                                      const PushToHub& options);
 PRETRAINED_API void override_fields(Json& config, const Json::Object& overrides,
                                     const std::string& source);
 PRETRAINED_API std::string diff_objects(const Json& a, const Json& b);
@@ -137,10 +140,15 @@ const ConfigClass& config_class() {
 template <class T, class Parent = ConfigBase>
 class PretrainedConfig : public Parent {
  public:
-  // `path` is a folder that holds config.json, or a JSON file. `overrides` replace fields, as
-  // Python's keyword arguments do; a name that is no field is an ArgumentError. Throws
-  // NotFoundError, FormatError, ConfigError.
+  // `path` is a folder that holds config.json, a JSON file, or a repository on a hub. `overrides`
+  // replace fields, as Python's keyword arguments do; a name that is no field is an ArgumentError.
+  // Throws NotFoundError, FormatError, ConfigError, and the errors of hub/errors.h.
   static T from_pretrained(const std::filesystem::path& path, const Json::Object& overrides = {}) {
+    return from_pretrained(path.string(), FromPretrained{.config_overrides = overrides});
+  }
+  static T from_pretrained(const std::string& name, const FromPretrained& options) {
+    auto& overrides = options.config_overrides;
+    auto path = locate(name, options).config_file;
     FieldPath at;
     Json json = detail::read_config_file(path, at);
     T known = from_json(json, at);
@@ -207,6 +215,12 @@ class PretrainedConfig : public Parent {
       if (at.path.empty()) throw;
       throw ConfigError(at.source + ": field '" + at.path + "': " + error.what());
     }
+  }
+
+  // config.json alone as one commit; see Model::push_to_hub.
+  PushResult push_to_hub(const std::string& repo, const PushToHub& options = {}) const {
+    check({"config.json", ""});
+    return detail::push_config(to_json(), repo, options);
   }
 
   // Marks the class to be shared: models saved with it carry its code. Mirrors Python's method of

@@ -67,31 +67,30 @@ std::string digest_headers(const fs::path& folder) {
 }
 
 // A class that is not there shows up in the file we made; say it in the author's terms.
-[[noreturn]] void rethrow(const CompileError& error, const fs::path& folder,
-                          const AutoMap& auto_map) {
+[[noreturn]] void rethrow(const CompileError& error, const Located& at, const AutoMap& auto_map) {
   static const std::regex pattern("entry[.]cpp:[0-9]+:[0-9]+: error: .*");
   std::smatch match;
   if (std::regex_search(error.log, match, pattern))
     for (auto& [auto_class, reference] : auto_map)
       if (match[0].str().find("<::" + reference.class_name + ">") != std::string::npos ||
           match[0].str().find("'" + reference.class_name + "'") != std::string::npos)
-        throw CompileError((folder / "config.json").string() + ": field 'auto_map_cpp." +
-                               auto_class + "': " + reference.module +
-                               " does not define a class '" + reference.class_name +
+        throw CompileError(at.name() + "/config.json: field 'auto_map_cpp." + auto_class +
+                               "': " + reference.module + " does not define a class '" +
+                               reference.class_name +
                                "' that can be used as one: " + printable(match[0].str(), 300),
                            error.command, error.log);
-  throw CompileError(folder.string() + ": " + error.what(), error.command, error.log);
+  throw CompileError(at.name() + ": " + error.what(), error.command, error.log);
 }
 
-const code::Library& compile_and_load(const fs::path& folder, const code::Sources& sources,
+const code::Library& compile_and_load(const Located& at, const code::Sources& sources,
                                       const std::string& stub, const AutoMap& auto_map,
                                       const FromPretrained& options) {
   try {
     return code::load(sources, stub, toolchain(options.notice));
   } catch (const CompileError& error) {
-    rethrow(error, folder, auto_map);
+    rethrow(error, at, auto_map);
   } catch (const FormatError& error) {
-    throw FormatError(folder.string() + ": " + error.what());
+    throw FormatError(at.name() + ": " + error.what());
   }
 }
 
@@ -147,37 +146,60 @@ AutoMap read_auto_map(const Json& config, const std::string& source) {
   return auto_map;
 }
 
-const ClassTable& load_custom_code(const fs::path& folder, const AutoMap& auto_map,
-                                   const FromPretrained& options) {
-  std::set<std::string> modules;
+namespace {
+
+// Where the code lies: beside the weights, or all of it in one other repository.
+Located code_location(const Located& model, const AutoMap& auto_map,
+                      const FromPretrained& options) {
+  const code::Reference* elsewhere = nullptr;
+  size_t foreign = 0;
   for (auto& [auto_class, reference] : auto_map) {
-    if (!reference.repo.empty())
-      throw NotFoundError(
-          "config.json: field 'auto_map_cpp': '" + reference.text() +
-          "' lies in another repository, and " +
-          "there is no hub client yet: put its code beside the weights, or name a folder of code");
-    modules.insert(reference.module);
+    if (reference.repo.empty()) continue;
+    if (elsewhere && (elsewhere->repo != reference.repo || elsewhere->commit != reference.commit))
+      throw FormatError(model.name() + ": field 'auto_map_cpp': '" + elsewhere->text() + "' and '" +
+                        reference.text() + "': classes of one model come from one repository");
+    elsewhere = &reference;
+    ++foreign;
   }
-  code::Sources sources = code::read_sources(folder, {modules.begin(), modules.end()});
-  if (!options.trust_remote_code) {
-    std::vector<std::string> files;
-    for (auto& source : sources) files.push_back(source.path);
-    throw UntrustedCode(
-        folder.string() + " holds C++ code that would be compiled and run: " + file_list(sources) +
-            ". Read it, then pass trust_remote_code = true (--trust-remote-code) if you trust it.",
-        files);
-  }
+  if (!elsewhere) return model;
+  if (foreign < auto_map.size())
+    throw FormatError(model.name() + ": field 'auto_map_cpp': '" + elsewhere->text() +
+                      "' is in another repository and others are not: classes of one model come "
+                      "from one repository");
+  return locate_code(elsewhere->repo + "@" + elsewhere->commit, options);
+}
+
+[[noreturn]] void throw_untrusted(const Located& code, const code::Sources& sources) {
+  std::vector<std::string> files;
+  for (auto& source : sources) files.push_back(source.path);
+  throw UntrustedCode(
+      code.name() + " holds C++ code that would be compiled and run: " + file_list(sources) +
+          ". Read it, then pass trust_remote_code = true (--trust-remote-code) if you trust it.",
+      files);
+}
+
+}  // namespace
+
+const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map,
+                                   const FromPretrained& options) {
+  Located at = code_location(model, auto_map, options);
+  std::set<std::string> modules;
+  for (auto& [auto_class, reference] : auto_map) modules.insert(reference.module);
+  code::Sources sources = code::read_sources(at.folder, {modules.begin(), modules.end()});
+  if (!options.trust_remote_code) throw_untrusted(at, sources);
   std::string stub = entry_stub(auto_map, sources);
   std::string key = code::digest(sources) + "\n" + stub;
   std::lock_guard lock(table_mutex);
   auto& table = tables()[key];
   if (table) return *table;
-  const code::Library& library = compile_and_load(folder, sources, stub, auto_map, options);
+  const code::Library& library = compile_and_load(at, sources, stub, auto_map, options);
   auto* entry = reinterpret_cast<void (*)(ClassTable&)>(library.symbol(kEntry));
   auto loaded = std::make_unique<ClassTable>();
   entry(*loaded);
   loaded->sources = std::move(sources);
   loaded->references = auto_map;
+  for (auto& [auto_class, reference] : loaded->references)
+    reference.repo = reference.commit = "";  // saved again, the code lies beside the weights
   table = std::move(loaded);
   return *table;
 }

@@ -30,10 +30,11 @@ using AutoMap = std::map<std::string, code::Reference>;
 // `auto_map_cpp` of a config, checked; empty where it has none.
 PRETRAINED_API AutoMap read_auto_map(const Json& config, const std::string& source);
 
-// Reads, compiles and loads. Throws UntrustedCode naming the files where options.trust_remote_code
+// Reads, compiles and loads; code that `auto_map` finds in another repository is fetched at the
+// commit it names. Throws UntrustedCode naming the files where options.trust_remote_code
 // is false, NotFoundError for a dangling entry, CompileError. Two calls with the same bytes give
 // the same table.
-const ClassTable& load_custom_code(const std::filesystem::path& folder, const AutoMap& auto_map,
+const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map,
                                    const FromPretrained& options);
 
 // The table a loaded class came from, or nullptr for a class of this program.

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "pretrained/model/config.h"
+#include "pretrained/model/locate.h"
 #include "pretrained/model/named_tensors.h"
 #include "pretrained/model/options.h"
 
@@ -74,6 +75,12 @@ class PRETRAINED_API Model : public torch::nn::Module {
   // old model whole.
   void save_pretrained(const std::filesystem::path& folder,
                        const SavePretrained& options = {}) const;
+  // The same into a repository on the hub: "org/name", or "name" in one's own namespace; it is made
+  // where there is none. Weights, config, code and a model card are one commit, and what was saved
+  // is compiled, loaded and compared first (PushToHub::prove), for which the model must not be used
+  // by another thread meanwhile. Throws Error where the copy differs, CompileError, and the errors
+  // of hub/errors.h: nothing is published then.
+  PushResult push_to_hub(const std::string& repo, const PushToHub& options = {});
 
   int64_t num_parameters(bool only_trainable = false) const;
   torch::Dtype dtype() const;    // of the first floating-point parameter
@@ -113,8 +120,6 @@ PRETRAINED_API std::shared_ptr<Model> make_for_loading(const ModelClass& model_c
                                                        const ConfigBase& config,
                                                        const std::filesystem::path& folder,
                                                        const FromPretrained&);
-PRETRAINED_API std::filesystem::path find_folder(const std::string& name,
-                                                 const std::string& subfolder);
 PRETRAINED_API void register_model(const ModelClass& model_class, const std::string& auto_class);
 
 inline NamedTensors to_outputs(NamedTensors outputs) { return outputs; }
@@ -165,15 +170,16 @@ class PreTrainedModel : public Parent {
  public:
   using Config = C;
 
-  // `name` is a folder. Throws NotFoundError, ConfigError, FormatError, WeightsError. The model
+  // `name` is a folder, or a repository on a hub: "org/name", "org/name@revision". Throws
+  // NotFoundError, ConfigError, FormatError, WeightsError and the errors of hub/errors.h. The model
   // comes back in eval mode.
   static std::shared_ptr<T> from_pretrained(const std::string& name,
                                             const FromPretrained& options = {}) {
-    auto folder = detail::find_folder(name, options.subfolder);
-    auto model = detail::make_for_loading(pretrained::model_class<T>(),
-                                          C::from_pretrained(folder, options.config_overrides),
-                                          folder, options);
-    return std::static_pointer_cast<T>(model);
+    Located at = locate(name, options);
+    C config = C::from_pretrained(at.config_file, options.config_overrides);
+    fetch_weights(at, options);
+    return std::static_pointer_cast<T>(
+        detail::make_for_loading(pretrained::model_class<T>(), config, at.folder, options));
   }
 
   // Marks the class to be saved with its code under this Auto class. Python's method of this name;

@@ -1,14 +1,18 @@
 #pragma once
-// The options of from_pretrained and save_pretrained: Python's keyword arguments, spelled as there.
+// The options of from_pretrained, save_pretrained and push_to_hub: Python's keyword arguments,
+// spelled as there.
 
 #include <c10/core/Device.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "pretrained/base/json.h"
+#include "pretrained/hub/transfer.h"
+#include "pretrained/model/named_tensors.h"
 
 namespace pretrained {
 
@@ -26,19 +30,22 @@ using Progress = std::function<void(uint64_t done, uint64_t total)>;
 using Notice = std::function<void(const std::string& line)>;
 
 struct FromPretrained {
-  // The folder's C++ code may be compiled and run. Without it such a folder is an UntrustedCode
+  // The model's C++ code may be compiled and run. Without it such a model is an UntrustedCode
   // error.
   bool trust_remote_code = false;
-  std::string revision = "main";  // of a repository on a hub; a folder has none
+  // Of a repository on a hub, as a name "org/name@revision" also says it: a branch, tag, commit or
+  // "refs/pr/1". Resolved to a commit once; every file comes from that one. A folder has none.
+  std::string revision = "main";
   std::string subfolder;
   std::string variant;  // model.<variant>.safetensors
   std::string dtype =
       "auto";  // "auto": config.dtype, else as the weights are; or "float32", "bfloat16", …
   c10::Device device = c10::kCPU;
   Json::Object config_overrides;  // fields of the config to replace
-  // A folder whose C++ code is used instead of the model's own: for repositories that hold only
-  // Python.
+  // A folder or "org/repo@<commit>" whose C++ code is used instead of the model's own: for
+  // repositories that hold only Python.
   std::string code;
+  std::string code_revision;  // the commit of `code`, or of code that config.json finds elsewhere
   // Renames of checkpoint keys: regular expression → replacement, tried in order.
   std::vector<std::pair<std::string, std::string>> key_mapping;
   // Loading is strict: a missing, unexpected or mismatched tensor is a WeightsError. These let some
@@ -50,6 +57,13 @@ struct FromPretrained {
   LoadReport* report = nullptr;
   Progress progress;
   Notice notice;
+
+  // For names of repositories on a hub (HF_ENDPOINT):
+  std::string token;                // empty: that of the login
+  std::filesystem::path cache_dir;  // empty: HF_HUB_CACHE
+  bool local_files_only = false;    // only what the cache holds; no connection is made
+  bool force_download = false;
+  hub::OnTransfer on_transfer;
 };
 
 struct SavePretrained {
@@ -57,6 +71,32 @@ struct SavePretrained {
   std::string variant;
   Progress progress;
   Notice notice;
+};
+
+// push_to_hub saves into a temporary folder, proves it, and uploads it as one commit.
+struct PushToHub {
+  bool private_ = false;       // where the repository is made by this call
+  std::string commit_message;  // empty: "Upload model", "Upload config"
+  std::string commit_description;
+  std::string revision = "main";  // a branch; made where there is none
+  bool create_pr = false;
+  std::string token;  // empty: that of the login
+  std::string max_shard_size = "50GB";
+  std::string variant;
+  std::vector<std::string> tags;  // of the model card, where the repository has none yet
+  // Before anything is sent, what was saved is compiled in a clean folder, loaded, and must give
+  // the same outputs for `example` (forward's inputs by name). Without an example one image of
+  // random pixels is tried; a model that does not take it is compared by its weights alone.
+  bool prove = true;
+  NamedTensors example;
+  Progress progress;
+  Notice notice;
+  hub::OnTransfer on_transfer;
+};
+
+struct PushResult {
+  std::string commit_url, oid;
+  std::string pr_url;  // with create_pr
 };
 
 }  // namespace pretrained

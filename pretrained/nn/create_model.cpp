@@ -96,21 +96,33 @@ DefaultConfig default_config(const std::string& name) {
 }
 
 ResNet create_model(const std::string& name, const CreateModelOptions& given) {
-  ResNetOptions options = model_options(name);
-  if (given.pretrained)
-    throw pretrained::NotFoundError(
-        "create_model('" + name + "', pretrained): its weights are '" +
-        default_config(name).hf_hub_id +
-        "' on the hub, and this version has no hub client: download model.safetensors and load it "
-        "with "
-        "pretrained::load_state_dict(*model, pretrained::load_file(path))");
+  std::string repo, architecture = name;
+  std::optional<detail::HubModel> hub;
+  for (std::string prefix : {"hf-hub:", "hf_hub:"})
+    if (name.starts_with(prefix)) repo = name.substr(prefix.size());
+  if (!repo.empty()) {
+    hub = detail::read_hub_config(repo);
+    architecture = hub->architecture;
+  }
+  ResNetOptions options = model_options(architecture);
+  if (hub) options.num_classes = hub->num_classes;
+  if (hub && !hub->global_pool.empty()) options.global_pool = hub->global_pool;
+  int64_t stored_classes = options.num_classes;
   if (given.num_classes) options.num_classes = *given.num_classes;
   if (given.in_chans) options.in_chans = *given.in_chans;
   if (given.output_stride) options.output_stride = *given.output_stride;
   if (given.global_pool) options.global_pool = *given.global_pool;
   options.drop_rate = given.drop_rate;
   options.drop_path_rate = given.drop_path_rate;
-  return ResNet(options);
+  ResNet model(options);
+  if (!given.pretrained) return model;
+  if (repo.empty()) repo = default_config(name).hf_hub_id;
+  if (repo.empty())
+    throw pretrained::NotFoundError("create_model('" + pretrained::printable(name) +
+                                    "', pretrained): there are no weights for it; "
+                                    "timm::list_models(\"*\", true) names those that have some");
+  detail::load_pretrained(model, options, repo, stored_classes);
+  return model;
 }
 
 std::vector<std::string> list_models(const std::string& pattern, bool pretrained) {

@@ -32,8 +32,10 @@ struct DefaultConfig {
 
 // Python's keyword arguments of create_model. Unset: as the model has it.
 struct CreateModelOptions {
-  bool pretrained = false;  // weights come by name from a hub, which this version cannot do:
-                            // NotFoundError says how else
+  // Weights come from the model's repository on the hub (HF_ENDPOINT; "timm/resnet50d.ra2_in1k"),
+  // into the cache that Python shares. The classifier's stay random where num_classes is another
+  // than theirs; the first convolution's are adapted to in_chans as timm does it.
+  bool pretrained = false;
   std::optional<int64_t> num_classes;
   std::optional<int64_t> in_chans;
   std::optional<int64_t> output_stride;
@@ -42,9 +44,10 @@ struct CreateModelOptions {
   double drop_path_rate = 0;
 };
 
-// `name` with or without its tag: "resnet50d", "resnet50d.ra2_in1k". Throws
-// pretrained::NotFoundError with near matches, pretrained::ArgumentError. Random weights, training
-// mode.
+// `name` with or without its tag: "resnet50d", "resnet50d.ra2_in1k"; or a repository in the format
+// of timm's, "hf-hub:org/name[@revision]", whose config.json says which architecture it is. Throws
+// pretrained::NotFoundError with near matches, pretrained::ArgumentError, and for pretrained ones
+// the errors of pretrained/hub/errors.h. Training mode.
 PRETRAINED_API ResNet create_model(const std::string& name, const CreateModelOptions& options = {});
 PRETRAINED_API ResNetOptions model_options(const std::string& name);
 // That of the tag; without one, of the model's first tag.
@@ -53,5 +56,19 @@ PRETRAINED_API DefaultConfig default_config(const std::string& name);
 // `pretrained`, those with tags that have weights.
 PRETRAINED_API std::vector<std::string> list_models(const std::string& pattern = "*",
                                                     bool pretrained = false);
+
+// Defined where weights and hub meet, in pretrained/model/timm_weights.cpp: this room knows
+// neither.
+namespace detail {
+struct HubModel {
+  std::string architecture;  // "resnet50d"
+  int64_t num_classes = 1000;
+  std::string global_pool;
+};
+HubModel read_hub_config(const std::string& repo);
+// `repo` of `num_classes` classes and 3 channels into `model`.
+void load_pretrained(ResNet& model, const ResNetOptions& options, const std::string& repo,
+                     int64_t num_classes);
+}  // namespace detail
 
 }  // namespace timm

@@ -1,0 +1,160 @@
+#include <ATen/CPUGeneratorImpl.h>
+#include <stdlib.h>
+#include <torch/torch.h>
+
+#include "pretrained/base/error.h"
+#include "pretrained/base/files.h"
+#include "pretrained/hub/upload.h"
+#include "pretrained/model/custom_code.h"
+
+// From model to hub: save, prove, publish.
+
+namespace pretrained {
+namespace fs = std::filesystem;
+namespace {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (fs::temp_directory_path() / "pretrained-push-XXXXXX").string();
+    if (!mkdtemp(name.data())) throw_errno(name, errno);
+    path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+hub::HubClient client_for(const PushToHub& options) {
+  hub::ClientOptions client;
+  if (!options.token.empty()) client.token = options.token;
+  return hub::HubClient(client);
+}
+
+PushResult publish(const hub::HubClient& client, const std::string& repo, const fs::path& folder,
+                   const PushToHub& options, const std::string& message) {
+  client.create_repo({repo}, {.private_ = options.private_, .exist_ok = true});
+  auto commit = hub::upload_folder(
+      client, {repo}, folder,
+      {.commit_message = options.commit_message.empty() ? message : options.commit_message,
+       .commit_description = options.commit_description,
+       .revision = options.revision,
+       .create_pr = options.create_pr,
+       .on_transfer = options.on_transfer});
+  return {commit.commit_url, commit.oid, commit.pr_url};
+}
+
+// The saved model, of the class that its own code gives.
+std::shared_ptr<Model> load_saved(const Model& model, const fs::path& folder,
+                                  const PushToHub& options) {
+  FieldPath at;
+  Json json = detail::read_config_file(folder / "config.json", at);
+  FromPretrained loading{
+      .trust_remote_code = true, .variant = options.variant, .notice = options.notice};
+  const ModelClass* found = &model.model_class();
+  if (AutoMap auto_map = read_auto_map(json, "config.json"); !auto_map.empty()) {
+    found = nullptr;
+    Located saved{folder, folder / "config.json", "", ""};
+    for (auto& [auto_class, one] : load_custom_code(saved, auto_map, loading).models)
+      if (one->name == model.model_class().name) found = one;
+    if (!found)
+      throw Error("the code that would be published has no class " + model.model_class().name +
+                  ": call " + model.model_class().name + "::register_for_auto_class(\"Auto…\")");
+  }
+  auto config = found->config->read(json, {"config.json", ""});
+  return detail::make_for_loading(*found, *config, folder, loading);
+}
+
+bool same(const torch::Tensor& a, const torch::Tensor& b, double tolerance) {
+  if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type()) return false;
+  return torch::allclose(a.cpu(), b.cpu(), tolerance, tolerance, /*equal_nan=*/true);
+}
+
+void compare_tensors(const NamedTensors& ours, const NamedTensors& saved, double tolerance,
+                     const std::string& what) {
+  for (auto& [name, tensor] : ours) {
+    auto* other = saved.find(name);
+    if (!other || !same(tensor, *other, tolerance))
+      throw Error("what was saved does not give what the model gives: " + what + " '" +
+                  printable(name) + "' differs; nothing was published");
+  }
+}
+
+NamedTensors example_for(const Model& model, const PushToHub& options) {
+  NamedTensors inputs;
+  auto place = torch::TensorOptions(model.dtype()).device(model.device());
+  if (options.example.begin() == options.example.end()) {
+    auto generator = at::detail::createCPUGenerator(0);  // not the program's own random numbers
+    auto image = torch::rand({1, 3, 224, 224}, generator);
+    inputs.insert(model.model_class().inputs.front(), image.to(place));
+  }
+  for (auto& [name, tensor] : options.example)
+    inputs.insert(name, tensor.is_floating_point() ? tensor.to(place) : tensor.to(model.device()));
+  return inputs;
+}
+
+// Nothing where there is no example and the model does not take a random image.
+std::optional<NamedTensors> outputs_of(Model& model, const NamedTensors& inputs,
+                                       const PushToHub& options) {
+  bool given = options.example.begin() != options.example.end();
+  try {
+    return model.call(inputs);
+  } catch (const std::exception&) {
+    if (given) throw;
+    if (options.notice)
+      options.notice(model.model_class().name +
+                     " does not take a random image: its outputs were not compared, its weights "
+                     "were. Give PushToHub::example to have both.");
+    return std::nullopt;
+  }
+}
+
+void prove(Model& model, const fs::path& folder, const PushToHub& options) {
+  auto saved = load_saved(model, folder, options);
+  compare_tensors(model.state_dict(), saved->state_dict(), 0, "tensor");
+  saved->to(model.device());
+  bool was_training = model.is_training();
+  model.eval();
+  torch::NoGradGuard no_grad;
+  try {
+    NamedTensors inputs = example_for(model, options);
+    if (auto ours = outputs_of(model, inputs, options))
+      compare_tensors(*ours, saved->call(inputs), 1e-5, "output");
+  } catch (...) {
+    model.train(was_training);
+    throw;
+  }
+  model.train(was_training);
+}
+
+}  // namespace
+
+PushResult Model::push_to_hub(const std::string& repo, const PushToHub& options) {
+  auto client = client_for(options);
+  std::string id = client.full_repo_id(repo);
+  TemporaryFolder folder;
+  save_pretrained(folder.path(), {.max_shard_size = options.max_shard_size,
+                                  .variant = options.variant,
+                                  .progress = options.progress,
+                                  .notice = options.notice});
+  if (options.prove) prove(*this, folder.path(), options);
+  return publish(client, id, folder.path(), options, "Upload model");
+}
+
+namespace detail {
+
+PushResult push_config(const Json& config, const std::string& repo, const PushToHub& options) {
+  auto client = client_for(options);
+  std::string id = client.full_repo_id(repo);
+  TemporaryFolder folder;
+  write_config_file(folder.path(), config);
+  return publish(client, id, folder.path(), options, "Upload config");
+}
+
+}  // namespace detail
+}  // namespace pretrained
