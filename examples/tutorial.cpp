@@ -1,6 +1,6 @@
 // Every line of the tutorial "Sharing custom models" (https://huggingface.co/docs/transformers/
-// custom_models), in its order, against the hub at HF_ENDPOINT. Someone must be there to approve the
-// login in a browser. Usage: tutorial FOLDER ORGANISATION
+// custom_models), in its order, against the hub at HF_ENDPOINT. Someone must be there to approve
+// the login in a browser. Usage: tutorial FOLDER ORGANISATION
 #include <pretrained/pretrained.h>
 
 #include <iostream>

@@ -1,5 +1,6 @@
 // Fits a small custom ResNet to a folder of pictures, FOLDER/<label>/*.png, in a loop of one's own,
-// and saves it with its code. Usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER
+// saves it with its code, and pushes it where a repository is named. Usage: demo_digits
+// TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER [REPOSITORY]
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>
 
@@ -38,9 +39,22 @@ static double accuracy(ResnetModelForImageClassification& model, const torch::Te
   return (model(images)["logits"].argmax(1) == labels).to(torch::kFloat32).mean().item<double>();
 }
 
+// The model with its code, proved on `example`; then how pictures are prepared for it.
+static std::string push(ResnetModelForImageClassification& model, const fs::path& folder,
+                        const std::string& repo, const torch::Tensor& example) {
+  model.push_to_hub(repo, {.commit_message = "A ResNet that reads digits",
+                           .example = {{"tensor", example}},
+                           .notice = [](auto& line) { std::cerr << line << "\n"; }});
+  pretrained::hub::HubClient client;
+  return pretrained::hub::upload_file(client, {repo}, folder / "preprocessor_config.json",
+                                      "preprocessor_config.json")
+      .oid;
+}
+
 int main(int argc, char** argv) try {
-  if (argc != 4)
-    throw pretrained::ArgumentError("usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER");
+  if (argc != 4 && argc != 5)
+    throw pretrained::ArgumentError(
+        "usage: demo_digits TRAIN_FOLDER HELD_OUT_FOLDER MODEL_FOLDER [REPOSITORY]");
   torch::manual_seed(0);
   constexpr int kEpochs = 12, kBatch = 64;
   constexpr double kPeak = 3e-3;
@@ -91,6 +105,9 @@ int main(int argc, char** argv) try {
               100 * accuracy(model, held_out, held_out_labels), seconds);
   model.save_pretrained(argv[3]);
   processor.save_pretrained(argv[3]);
+  if (argc == 5)
+    std::printf("pushed: %s@%s\n", argv[4],
+                push(model, argv[3], argv[4], held_out.slice(0, 0, 1)).c_str());
   return 0;
 } catch (const pretrained::Error& error) {
   std::cerr << error.what() << "\n";

@@ -1,5 +1,6 @@
 """Starts a real pretrained-hub on a free port with a data folder of its own; runs its admin verbs and real clients."""
-import contextlib, ctypes, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, urllib.error, urllib.request
+import contextlib, ctypes, json, os, pathlib, re, shutil, signal, socket, subprocess, sys, tempfile
+import urllib.error, urllib.parse, urllib.request
 
 SERVER = os.environ["PRETRAINED_HUB"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -106,6 +107,27 @@ class Hub:
             if not raw and kind.startswith("application/json") and content:
                 content = json.loads(content)
             return answer.status, answer.headers, content
+
+
+def approve_login(hub, lines, name, password):
+    """Opens the address that a device login prints to `lines` and approves its code; gives what was printed."""
+    text = ""
+    for line in lines:
+        text += line
+        code = re.search(r"\b([A-Z0-9]{4}-[A-Z0-9]{4})\b", text)
+        address = re.search(re.escape(hub.url) + r"\S*", text)
+        if code and address:
+            break
+    else:
+        raise AssertionError(text)
+    page = hub.call("GET", urllib.parse.urlsplit(address.group(0)).path, raw=True)[2].decode()
+    fields = {m[0]: m[1] for m in re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page)}
+    fields |= {"user_code": code.group(1), "name": name, "password": password, "decision": "approve"}
+    status, _, body = hub.call("POST", re.search(r'<form[^>]*action="([^"]+)"', page).group(1), raw=True,
+                               body=urllib.parse.urlencode(fields).encode(),
+                               headers={"Content-Type": "application/x-www-form-urlencoded", "Origin": hub.url})
+    assert status == 200, body
+    return text
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
