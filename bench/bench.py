@@ -1,4 +1,4 @@
-"""./dev bench [start|load|code|xet|hub] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
+"""./dev bench [start|load|code|xet|hub|transfer] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
 
 usage: bench.py BUILD_FOLDER [NAME…]
 """
@@ -14,7 +14,7 @@ import time
 
 parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
 parser.add_argument("build")
-parser.add_argument("names", nargs="*", help="start, load, code, xet, hub; all without a name")
+parser.add_argument("names", nargs="*", help="start, load, code, xet, hub, transfer; all without a name")
 parser.add_argument("--json", action="store_true")
 parser.add_argument("--runs", type=int, default=5)
 options = parser.parse_args()
@@ -149,7 +149,14 @@ def bench_hub():
     hub.bench(build, work, options.runs, row)
 
 
-benches = {"start": bench_start, "load": bench_load, "code": bench_code, "xet": bench_xet, "hub": bench_hub}
+def bench_transfer():
+    import transfer
+
+    transfer.bench(build, work, options.runs, row)
+
+
+benches = {"start": bench_start, "load": bench_load, "code": bench_code, "xet": bench_xet, "hub": bench_hub,
+           "transfer": bench_transfer}
 for name in options.names or benches:
     if name not in benches:
         sys.exit(f"bench: no benchmark '{name}'; there are {', '.join(benches)}")
