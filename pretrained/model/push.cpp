@@ -4,7 +4,9 @@
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
+#include "pretrained/hub/model_card.h"
 #include "pretrained/hub/upload.h"
+#include "pretrained/model/auto.h"
 #include "pretrained/model/custom_code.h"
 
 // From model to hub: save, prove, publish.
@@ -36,9 +38,28 @@ hub::HubClient client_for(const PushToHub& options) {
   return hub::HubClient(client);
 }
 
+// A model card, where the repository has none.
+void add_card(const hub::HubClient& client, const std::string& repo, const fs::path& folder,
+              const PushToHub& options) {
+  try {
+    if (!client.paths_info({repo}, options.revision, {"README.md"}).empty()) return;
+  } catch (const hub::RevisionNotFound&) {  // a new branch is made from main
+    if (!client.paths_info({repo}, "main", {"README.md"}).empty()) return;
+  }
+  FieldPath at;
+  Json config = detail::read_config_file(folder / "config.json", at);
+  hub::ModelCard card{.repo_id = repo, .auto_class = "AutoModel", .tags = options.tags};
+  AutoMap auto_map = read_auto_map(config, "config.json");
+  card.trust_remote_code = !auto_map.empty();
+  for (auto& [auto_class, reference] : auto_map)
+    if (auto_class != "AutoConfig") card.auto_class = auto_class;  // the most special one is last
+  if (card.auto_class == AutoModelForImageClassification::name)
+    card.pipeline_tag = "image-classification";
+  write_file_atomically(folder / "README.md", hub::model_card(card));
+}
+
 PushResult publish(const hub::HubClient& client, const std::string& repo, const fs::path& folder,
                    const PushToHub& options, const std::string& message) {
-  client.create_repo({repo}, {.private_ = options.private_, .exist_ok = true});
   auto commit = hub::upload_folder(
       client, {repo}, folder,
       {.commit_message = options.commit_message.empty() ? message : options.commit_message,
@@ -143,6 +164,8 @@ PushResult Model::push_to_hub(const std::string& repo, const PushToHub& options)
                                   .progress = options.progress,
                                   .notice = options.notice});
   if (options.prove) prove(*this, folder.path(), options);
+  client.create_repo({id}, {.private_ = options.private_, .exist_ok = true});
+  add_card(client, id, folder.path(), options);
   return publish(client, id, folder.path(), options, "Upload model");
 }
 
@@ -153,6 +176,7 @@ PushResult push_config(const Json& config, const std::string& repo, const PushTo
   std::string id = client.full_repo_id(repo);
   TemporaryFolder folder;
   write_config_file(folder.path(), config);
+  client.create_repo({id}, {.private_ = options.private_, .exist_ok = true});
   return publish(client, id, folder.path(), options, "Upload config");
 }
 
