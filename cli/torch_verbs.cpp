@@ -70,10 +70,14 @@ void add_inspect(CLI::App& app) {
   static std::string path;
   auto* command =
       app.add_subcommand("inspect", "what a model is made of; runs no code and reads no weights");
-  command->add_option("MODEL", path, "folder of a model, or a .safetensors file")->required();
+  command
+      ->add_option("MODEL", path, "folder of a model, org/name[@revision], or a .safetensors file")
+      ->required();
   add_common(*command, common);
   command->footer(
-      "Examples:\n  pretrained inspect custom-resnet50d\n  pretrained inspect model.safetensors "
+      "Examples:\n  pretrained inspect custom-resnet50d\n  pretrained inspect "
+      "org/custom-resnet50d\n"
+      "  pretrained inspect model.safetensors "
       "--json");
   command->callback([] { torch_verbs().inspect(path, common); });
 }

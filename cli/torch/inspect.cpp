@@ -4,8 +4,10 @@
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/code/closure.h"
+#include "pretrained/hub/client.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/custom_code.h"
+#include "pretrained/model/locate.h"
 #include "pretrained/safetensors/index.h"
 #include "pretrained/safetensors/safetensors.h"
 #include "verbs.h"
@@ -60,23 +62,72 @@ Contents read_weights_file(const fs::path& path) {
   return contents;
 }
 
-Contents read_contents(const fs::path& path) {
-  if (!fs::is_directory(path)) return read_weights_file(path);
+// The header of a file on a hub, without what follows it.
+safetensors::Header read_remote_header(const hub::HubClient& client, const Located& model,
+                                       const hub::RemoteFile& file) {
+  std::string source = model.name() + ": " + file.path, bytes;
+  auto read_to = [&](uint64_t end) {
+    hub::HttpRequest request{.url = client.web_url({model.repo}) + "/resolve/" + model.commit +
+                                    "/" + hub::url_encode(file.path, true),
+                             .headers = {{"Range", "bytes=" + std::to_string(bytes.size()) + "-" +
+                                                       std::to_string(end - 1)}},
+                             .body_limit = safetensors::kMaxHeader + 8};
+    auto answer = client.http().send(request);
+    if (answer.status != 206) hub::throw_for_status(answer, source);
+    bytes += answer.body;
+  };
+  if (file.size < 8) throw FormatError(source + ": not a .safetensors file");
+  read_to(std::min<uint64_t>(file.size, 1 << 16));
+  uint64_t length = 0;
+  for (int i = 7; bytes.size() >= 8 && i >= 0; --i)
+    length = length << 8 | static_cast<unsigned char>(bytes[size_t(i)]);
+  uint64_t end = std::min(file.size, length <= safetensors::kMaxHeader ? length + 8 : 8);
+  if (bytes.size() < end) read_to(end);
+  return safetensors::parse_header(bytes, file.size, source);
+}
+
+// What weights a repository holds: only the headers of its files cross the network.
+void read_remote_weights(const Located& model, Contents& contents) {
+  hub::HubClient client;
+  std::string whole = safetensors::weights_name(""), index = safetensors::index_name("");
+  std::vector<std::string> files = {whole};
+  if (fs::exists(model.folder / index))
+    files = safetensors::parse_index(read_inside(model.folder, index, 64 << 20), index).files();
+  for (auto& file : client.paths_info({model.repo}, model.commit, files))
+    append(read_remote_header(client, model, file).tensors, contents);
+}
+
+// Config and code.
+Contents read_description(const fs::path& folder) {
   Contents contents;
   FieldPath at;
-  contents.config = detail::read_config_file(path, at);
-  contents.auto_map = read_auto_map(contents.config, (path / "config.json").string());
+  contents.config = detail::read_config_file(folder, at);
+  contents.auto_map = read_auto_map(contents.config, (folder / "config.json").string());
   std::vector<std::string> modules;
   for (auto& [auto_class, reference] : contents.auto_map)
     if (reference.repo.empty()) modules.push_back(reference.module);
-  if (!modules.empty()) contents.sources = code::read_sources(path, modules);
+  if (!modules.empty()) contents.sources = code::read_sources(folder, modules);
+  return contents;
+}
+
+Contents read_folder(const fs::path& folder) {
+  Contents contents = read_description(folder);
   std::string whole = safetensors::weights_name(""), index = safetensors::index_name("");
-  if (fs::exists(path / whole)) {
-    safetensors::File file(open_inside(path, whole), (path / whole).string());
+  if (fs::exists(folder / whole)) {
+    safetensors::File file(open_inside(folder, whole), (folder / whole).string());
     append(file.header().tensors, contents);
-  } else if (fs::exists(path / index)) {
-    read_sharded(path, index, contents);
+  } else if (fs::exists(folder / index)) {
+    read_sharded(folder, index, contents);
   }
+  return contents;
+}
+
+Contents read_contents(const std::string& name) {
+  if (fs::is_directory(name)) return read_folder(name);
+  if (fs::exists(name)) return read_weights_file(name);
+  Located model = locate(name);
+  Contents contents = read_description(model.folder);
+  read_remote_weights(model, contents);
   return contents;
 }
 
@@ -131,7 +182,6 @@ void print_text(const Contents& contents) {
 }  // namespace
 
 void inspect(const std::string& model, const Common& common) {
-  if (!fs::exists(model)) throw NotFoundError(model + ": no such folder or file");
   Contents contents = read_contents(model);
   common.json ? print_json(contents) : print_text(contents);
 }
