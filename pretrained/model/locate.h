@@ -7,11 +7,12 @@
 #include <filesystem>
 #include <string>
 
+#include "pretrained/base/export.h"
 #include "pretrained/model/options.h"
 
 namespace pretrained {
 
-struct Located {
+struct PRETRAINED_API Located {
   std::filesystem::path folder;       // the subfolder, where one is asked for
   std::filesystem::path config_file;  // its config.json, or the JSON file that was named
   std::string repo, commit;           // empty: a folder
