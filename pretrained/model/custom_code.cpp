@@ -169,6 +169,22 @@ Located code_location(const Located& model, const AutoMap& auto_map,
   return locate_code(elsewhere->repo + "@" + elsewhere->commit, options);
 }
 
+// Errors name the repository and its commit, not where its files are cached.
+code::Sources read_code(const Located& at, const std::vector<std::string>& modules) {
+  auto named = [&](std::string text) {
+    if (auto folder = at.folder.string(); text.starts_with(folder))
+      text.replace(0, folder.size(), at.name());
+    return text;
+  };
+  try {
+    return code::read_sources(at.folder, modules);
+  } catch (const NotFoundError& error) {
+    throw NotFoundError(named(error.what()));
+  } catch (const FormatError& error) {
+    throw FormatError(named(error.what()));
+  }
+}
+
 [[noreturn]] void throw_untrusted(const Located& code, const code::Sources& sources) {
   std::vector<std::string> files;
   for (auto& source : sources) files.push_back(source.path);
@@ -185,7 +201,7 @@ const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map
   Located at = code_location(model, auto_map, options);
   std::set<std::string> modules;
   for (auto& [auto_class, reference] : auto_map) modules.insert(reference.module);
-  code::Sources sources = code::read_sources(at.folder, {modules.begin(), modules.end()});
+  code::Sources sources = read_code(at, {modules.begin(), modules.end()});
   if (!options.trust_remote_code) throw_untrusted(at, sources);
   std::string stub = entry_stub(auto_map, sources);
   std::string key = code::digest(sources) + "\n" + stub;

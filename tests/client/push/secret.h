@@ -1,7 +1,7 @@
 #pragma once
 #include <pretrained/model.h>
 
-// A token that was forgotten here, of nobody: hf_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
+// A token that was forgotten here, of nobody: hf_k7Qz2LmXp9Rv4TsWn8Yb3ZcAeFgHjU5o6d
 struct SecretConfig : pretrained::PretrainedConfig<SecretConfig> {
   static constexpr auto model_type = "secret";
   int64_t hidden_size = 4;
