@@ -169,10 +169,18 @@ std::string current_token(const std::string& endpoint) {
   std::string token = find_token();
   if (token.empty() || token != file_token() || is_offline() || now() < not_before) return token;
   try {
-    for (auto& stored : read_stored_tokens())
-      if (stored.token == token && !stored.refresh_token.empty() && stored.expires_at != 0 &&
+    bool known = false;
+    for (auto& stored : read_stored_tokens()) {
+      if (stored.token != token) continue;
+      known = true;
+      if (!stored.refresh_token.empty() && stored.expires_at != 0 &&
           stored.expires_at - kDay <= now())
         return renew(endpoint, stored);
+    }
+    if (known) return token;
+    // Perhaps another process is just renewing it: what it has stored it also makes the active one.
+    StoredTokens wait;
+    return find_token();
   } catch (const Error&) {
     not_before = now() + kTryAgain;
   }

@@ -190,8 +190,10 @@ std::string PartFile::hash() {
 
 void PartFile::move_to(const fs::path& target) {
   if (size_ > kUnsynced && fdatasync(file_.get()) != 0) throw_errno(part_.string(), errno);
-  if (rename(part_.c_str(), target.c_str()) != 0) throw_errno(target.string(), errno);
+  // Who is killed in between has a whole part to fetch again; the other way round the list would
+  // stay for ever.
   unlink(ranges_.c_str());
+  if (rename(part_.c_str(), target.c_str()) != 0) throw_errno(target.string(), errno);
 }
 
 void PartFile::restart() {

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <optional>
+#include <thread>
 
 #include "pretrained/hub/errors.h"
 #include "pretrained/hub/login.h"
@@ -273,6 +275,20 @@ TEST_F(Login, ZRenewalThatFailsKeepsTheToken) {
   EXPECT_EQ(hub::current_token(hub.url()), "hf_old");
   EXPECT_EQ(hub::current_token(hub.url()), "hf_old");
   EXPECT_EQ(hub.asked().size(), 1u) << "it is not asked again at once";
+}
+
+// One that finds the list changed and the active token not yet waits for whoever is changing them.
+TEST_F(Tokens, ATokenThatIsJustRenewedIsWaitedFor) {
+  write("token", "hf_old");
+  write("stored_tokens", "[work]\nhf_token = hf_new\nrefresh_token = r\n");
+  std::optional<hub::StoredTokens> changing(std::in_place);
+  std::string found;
+  std::thread reader([&] { found = hub::current_token("http://127.0.0.1:9"); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  write("token", "hf_new");
+  changing.reset();
+  reader.join();
+  EXPECT_EQ(found, "hf_new");
 }
 
 }  // namespace

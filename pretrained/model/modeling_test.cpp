@@ -12,6 +12,7 @@
 #include "../../tests/models/tiny/layers/head.cpp"
 #include "../../tests/models/tiny/modeling_tiny.h"
 #include "pretrained/base/files.h"
+#include "pretrained/hub/errors.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/weights.h"
 
@@ -375,7 +376,9 @@ TEST_F(Modeling, RegisteredClassesComeFirstAndAreChecked) {
   EXPECT_FALSE(AutoConfig::unregister("tiny"));
   EXPECT_EQ(error_of([] { TinyModel::register_for_auto_class("AutoFoo"); }),
             "AutoFoo is not a valid auto class.");
-  EXPECT_THROW(AutoModel::from_pretrained("org/name"), NotFoundError);
+  EXPECT_THROW(AutoModel::from_pretrained("no-such-folder"), NotFoundError);
+  EXPECT_THROW(AutoModel::from_pretrained("org/name", {.local_files_only = true}),
+               hub::OfflineError);
 }
 
 TEST_F(Modeling, CodeOfAnOlderApiLevelStillCompiles) {

@@ -54,7 +54,8 @@ def main(hub, folder):
             assert process.returncode == 0, output
             there = tree(own if local else snapshot)
             assert there == wanted | {".gitattributes": there[".gitattributes"]}
-            assert leftovers(own if local else folder / "home/hf/hub") == []
+            left = leftovers(own if local else folder / "home/hf/hub")
+            assert not left, left
             if not local:
                 assert client.tool("cache", "verify", "admin/net", env=env) == []
             finished += 1
