@@ -32,9 +32,9 @@ TEST_F(LimitsTest, BatchesAreBounded) {
   std::string paths;
   for (int i = 0; i < 1001; ++i)
     paths += (i ? "," : "") + (R"({"path":"f)" + std::to_string(i) + R"(","size":1,"sample":""})");
-  EXPECT_EQ(
-      post("/api/models/alice/m/preupload/main", "{\"files\":[" + paths + "]}", alice_token).status,
-      400);
+  auto files =
+      post("/api/models/alice/m/preupload/main", "{\"files\":[" + paths + "]}", alice_token);
+  EXPECT_EQ(files.status, 413) << files.body;
 }
 
 // Whatever a commit on main names can be read, however commits and deletions meet.

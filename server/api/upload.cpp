@@ -89,7 +89,7 @@ Response preupload(Call& call) {
   const auto* list = files ? files->get_if<Json::Array>() : nullptr;
   if (!list) throw HttpError(400, "", "field 'files': expected a list");
   if (list->size() > kFilesLimit)
-    throw HttpError(400, "", "files: at most " + std::to_string(kFilesLimit) + " in one request");
+    throw HttpError(413, "", "files: at most " + std::to_string(kFilesLimit) + " in one request");
 
   auto view = call.services.git.open(repo.access.id);
   AttributeRules attributes(
