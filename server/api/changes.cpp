@@ -1,6 +1,5 @@
 #include "server/api/changes.h"
 
-#include <array>
 #include <charconv>
 
 #include "server/api/commit_reader.h"
@@ -107,15 +106,50 @@ bool may_upload(Services& services, const Caller& caller, const Repo& repo) {
          may_open_pull_request(caller, repo.access, services.repos.access_granted(repo, caller));
 }
 
-Caller recall(Services& services, int64_t user, int64_t token) {
-  Caller caller;
-  if (user != 0) {
-    auto known = services.accounts.recall(user, token);
+std::optional<int64_t> read_number(std::string_view text) {
+  int64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && number >= 0 ? std::optional(number) : std::nullopt;
+}
+
+Holder::Holder(const Caller& caller, const Repo& of)
+    : repo(of.access.id),
+      user(caller.user ? caller.user->id : 0),
+      token(caller.token ? caller.token->id : 0) {}
+
+std::optional<Holder> Holder::parse(std::string_view text) {
+  size_t first = text.find('.'), last = text.rfind('.');
+  if (first == last) return std::nullopt;
+  auto repo = read_number(text.substr(0, first));
+  auto user = read_number(text.substr(first + 1, last - first - 1));
+  auto token = read_number(text.substr(last + 1));
+  if (!repo || !user || !token) return std::nullopt;
+  Holder holder;
+  holder.repo = *repo, holder.user = *user, holder.token = *token;
+  return holder;
+}
+
+std::string Holder::text() const {
+  return std::to_string(repo) + "." + std::to_string(user) + "." + std::to_string(token);
+}
+
+Held require_holder(Services& services, const Holder& holder, bool upload) {
+  auto repo = services.repos.find(holder.repo);
+  if (!repo) throw HttpError(404, "RepoNotFound", "Repository not found");
+  Held held{{}, std::move(*repo)};
+  if (holder.user != 0) {
+    auto known = services.accounts.recall(holder.user, holder.token);
     if (!known) throw HttpError(401, "", "The token that this was given for has ended");
-    caller = std::move(*known);
+    held.caller = std::move(*known);
   }
-  caller.anonymous_role = services.options.anonymous;
-  return caller;
+  held.caller.anonymous_role = services.options.anonymous;
+  bool granted = services.repos.access_granted(held.repo, held.caller);
+  if (role_on(held.caller, held.repo.access, granted) < Role::read)
+    throw HttpError(403, "", "You no longer have access to the repository");
+  if (upload && !may_upload(services, held.caller, held.repo))
+    throw HttpError(403, "", "You may no longer write to the repository");
+  return held;
 }
 
 namespace {
@@ -125,30 +159,12 @@ std::vector<std::string> signed_parts(const std::string& purpose, const std::str
   return {"address", purpose, path, holder};
 }
 
-bool read_number(std::string_view text, int64_t& number) {
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() && number >= 0;
-}
-
-// "repository.user.token"; the signature vouches for it.
-std::array<int64_t, 3> read_holder(std::string_view text) {
-  std::array<int64_t, 3> numbers{};
-  for (auto& number : numbers) {
-    size_t dot = std::min(text.find('.'), text.size());
-    if (!read_number(text.substr(0, dot), number)) return {};
-    text.remove_prefix(std::min(dot + 1, text.size()));
-  }
-  return numbers;
-}
-
 }  // namespace
 
 std::string signed_url(const Call& call, const Caller& holder, const Repo& repo,
                        const std::string& purpose, const std::string& path, int64_t seconds) {
   int64_t expires = now_ms() / 1000 + seconds;
-  std::string who = std::to_string(repo.access.id) + "." +
-                    std::to_string(holder.user ? holder.user->id : 0) + "." +
-                    std::to_string(holder.token ? holder.token->id : 0);
+  std::string who = Holder(holder, repo).text();
   return call.request.base_url + path + "?for=" + who + "&expires=" + std::to_string(expires) +
          "&signature=" + sign(call.services, signed_parts(purpose, path, who), expires);
 }
@@ -157,20 +173,13 @@ Repo require_signature(const Call& call, const std::string& purpose, bool upload
   const Request& request = call.request;
   std::string path = request.target.substr(0, request.target.find('?'));
   std::string who = request.parameter("for").value_or("");
-  int64_t time = 0;
-  if (!read_number(request.parameter("expires").value_or(""), time) ||
-      !verify_signature(call.services, signed_parts(purpose, path, who), time,
+  auto holder = Holder::parse(who);
+  auto expires = read_number(request.parameter("expires").value_or(""));
+  if (!holder || !expires ||
+      !verify_signature(call.services, signed_parts(purpose, path, who), *expires,
                         request.parameter("signature").value_or("")))
     throw HttpError(403, "", "This address is not signed by this hub, or has expired; ask again");
-  auto [id, user, token] = read_holder(who);
-  auto repo = call.services.repos.find(id);
-  if (!repo) throw HttpError(404, "RepoNotFound", "Repository not found");
-  Caller caller = recall(call.services, user, token);
-  bool allowed = upload ? may_upload(call.services, caller, *repo)
-                        : role_on(caller, repo->access,
-                                  call.services.repos.access_granted(*repo, caller)) >= Role::read;
-  if (!allowed) throw HttpError(403, "", "You no longer have access to the repository");
-  return *repo;
+  return require_holder(call.services, *holder, upload).repo;
 }
 
 uint64_t number_capture(const Call& call, const std::string& name) {

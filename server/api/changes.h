@@ -38,13 +38,29 @@ void challenge(Call& call, const HttpError& error);
 // May the caller store large objects for the repository: write to it, or open a pull request?
 bool may_upload(Services& services, const Caller& caller, const Repo& repo);
 
+// Whom an address or a Xet token was given to, and for which repository; 0: nobody, no token.
+struct Holder {
+  int64_t repo = 0, user = 0, token = 0;
+  Holder() = default;
+  Holder(const Caller& caller, const Repo& of);
+  static std::optional<Holder> parse(std::string_view text);
+  std::string text() const;  // "repo.user.token"
+};
+// Both as they stand now, for reading or uploading: 401 where user or token have ended, 404 where
+// the repository has, 403 where its holder may no longer do that.
+struct Held {
+  Caller caller;
+  Repo repo;
+};
+Held require_holder(Services& services, const Holder& holder, bool upload);
+
 // An address (path without query) that needs no token: it does one thing with one repository for a
 // while, for as long as whom it was given to may do that. 403 otherwise.
 std::string signed_url(const Call& call, const Caller& holder, const Repo& repo,
                        const std::string& purpose, const std::string& path, int64_t seconds);
 Repo require_signature(const Call& call, const std::string& purpose, bool upload = false);
-// Nobody (0), or the user and token as they stand now; 401 where either has ended.
-Caller recall(Services& services, int64_t user, int64_t token);
+// Not negative, and nothing behind it.
+std::optional<int64_t> read_number(std::string_view text);
 // A number in the path; 400.
 uint64_t number_capture(const Call& call, const std::string& name);
 

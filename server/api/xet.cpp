@@ -1,7 +1,6 @@
 #include "server/api/xet.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -19,10 +18,8 @@ constexpr int64_t kGraceSeconds = 900;
 
 // ---- tokens -------------------------------------------------------------------------------------
 
-std::vector<std::string> token_parts(std::string_view scope, int64_t repo, int64_t user,
-                                     int64_t token) {
-  return {"xet", std::string(scope), std::to_string(repo), std::to_string(user),
-          std::to_string(token)};
+std::vector<std::string> token_parts(std::string_view scope, std::string_view holder) {
+  return {"xet", std::string(scope), std::string(holder)};
 }
 
 Response token_response(Call& call) {
@@ -43,24 +40,30 @@ Response token_response(Call& call) {
   return response;
 }
 
-struct CasCall {
-  Caller caller;
-  Repo repo;
+// "xet_w.repo.user.token.expires.signature"
+struct TokenText {
+  std::string_view scope, holder, expires, signature;
 };
 
-std::optional<std::vector<std::string_view>> split_token(std::string_view text) {
-  if (!text.starts_with("xet_") || text.size() > 512) return std::nullopt;
-  text.remove_prefix(4);
-  std::vector<std::string_view> parts;
-  for (size_t end; (end = text.find('.')) != text.npos; text.remove_prefix(end + 1))
-    parts.push_back(text.substr(0, end));
-  parts.push_back(text);
-  return parts.size() == 6 ? std::optional(parts) : std::nullopt;
+std::optional<TokenText> split_token(std::string_view text) {
+  if (!text.starts_with("xet_") || std::count(text.begin(), text.end(), '.') != 5)
+    return std::nullopt;
+  auto cut = [&](size_t dot) {  // off the end
+    std::string_view part = text.substr(dot + 1);
+    text = text.substr(0, dot);
+    return part;
+  };
+  TokenText token;
+  token.signature = cut(text.rfind('.'));
+  token.expires = cut(text.rfind('.'));
+  token.holder = cut(text.find('.'));
+  token.scope = text.substr(4);
+  return token;
 }
 
-// The caller and repository of the request's Xet token: 401 where it is none of ours or expired,
-// 403 where it does not allow this, or no longer.
-CasCall require_cas(Call& call, XetScope scope) {
+// Whom the request's Xet token was given to: 401 where it is none of ours or expired, 403 where it
+// does not allow this, or no longer.
+Held require_cas(Call& call, XetScope scope) {
   auto refuse = [] {
     Headers headers;
     headers.set("WWW-Authenticate", "Bearer realm=\"pretrained-hub xet\"");
@@ -68,31 +71,17 @@ CasCall require_cas(Call& call, XetScope scope) {
   };
   std::string_view header = call.request.headers.get("Authorization");
   if (!header.starts_with("Bearer ")) throw refuse();
-  auto parts = split_token(header.substr(7));
-  if (!parts) throw refuse();
-  int64_t numbers[4] = {};  // repository, user, token, expiry
-  for (size_t i = 0; i < 4; ++i) {
-    auto text = (*parts)[i + 1];
-    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), numbers[i]);
-    if (error != std::errc() || end != text.data() + text.size() || numbers[i] < 0) throw refuse();
-  }
-  auto [repo_id, user, token, expires] = numbers;
-  std::string scope_text((*parts)[0]);
-  if (expires > INT64_MAX / 2 ||
-      !verify_signature(call.services, token_parts(scope_text, repo_id, user, token),
-                        expires + kGraceSeconds, std::string((*parts)[5])))
+  auto token = split_token(header.substr(7));
+  if (!token) throw refuse();
+  auto holder = Holder::parse(token->holder);
+  auto expires = read_number(token->expires);
+  if (!holder || !expires || *expires > INT64_MAX / 2 ||
+      !verify_signature(call.services, token_parts(token->scope, token->holder),
+                        *expires + kGraceSeconds, std::string(token->signature)))
     throw refuse();
-  if (scope == XetScope::write && scope_text != "w")
-    throw HttpError(403, "", "The Xet token is for reading only");
-  auto repo = call.services.repos.find(repo_id);
-  if (!repo) throw HttpError(404, "RepoNotFound", "Repository not found");
-  CasCall cas{recall(call.services, user, token), std::move(*repo)};
-  bool granted = call.services.repos.access_granted(cas.repo, cas.caller);
-  if (cas.repo.access.disabled || role_on(cas.caller, cas.repo.access, granted) < Role::read)
-    throw HttpError(403, "", "You no longer have access to the repository");
-  if (scope == XetScope::write && !may_upload(call.services, cas.caller, cas.repo))
-    throw HttpError(403, "", "You may no longer write to the repository");
-  return cas;
+  bool write = scope == XetScope::write;
+  if (write && token->scope != "w") throw HttpError(403, "", "The Xet token is for reading only");
+  return require_holder(call.services, *holder, write);
 }
 
 // May the caller read that repository? One answer a repository, looked up when first asked.
@@ -102,9 +91,8 @@ std::function<bool(int64_t)> readable(Services& services, const Caller& caller) 
     auto found = known->find(id);
     if (found != known->end()) return found->second;
     auto repo = services.repos.find(id);
-    bool answer =
-        repo && !repo->access.disabled &&
-        role_on(caller, repo->access, services.repos.access_granted(*repo, caller)) >= Role::read;
+    bool answer = repo && role_on(caller, repo->access,
+                                  services.repos.access_granted(*repo, caller)) >= Role::read;
     known->emplace(id, answer);
     return answer;
   };
@@ -119,7 +107,7 @@ xet::Hash hash_capture(Call& call, const std::string& name = "hash") {
 // ---- uploads ------------------------------------------------------------------------------------
 
 Response query_chunk(Call& call) {
-  CasCall cas = require_cas(call, XetScope::write);
+  Held cas = require_cas(call, XetScope::write);
   auto shard = call.services.content.query_chunk(cas.repo.access.id, hash_capture(call),
                                                  readable(call.services, cas.caller));
   if (!shard) throw HttpError(404, "", "not found");
@@ -130,7 +118,7 @@ Response query_chunk(Call& call) {
 }
 
 Response put_xorb(Call& call) {
-  CasCall cas = require_cas(call, XetScope::write);
+  Held cas = require_cas(call, XetScope::write);
   Body& body = *call.request.body;
   if (body.length().value_or(0) > kXorbLimit)
     throw HttpError(413, "", "a xorb has at most " + std::to_string(kXorbLimit) + " bytes");
@@ -141,7 +129,7 @@ Response put_xorb(Call& call) {
 }
 
 Response put_shard(Call& call) {
-  CasCall cas = require_cas(call, XetScope::write);
+  Held cas = require_cas(call, XetScope::write);
   std::string shard = call.request.read_body(kShardLimit);
   bool inserted = call.services.content.put_shard(cas.repo.access.id, shard, {},
                                                   readable(call.services, cas.caller));
@@ -152,7 +140,7 @@ void write_event(Sink& sink, const Json& event) { sink.write(event.dump(0) + "\n
 
 // The status is sent before the work is done: progress keeps the client waiting, and a last line
 // says how it went.
-void register_shard(Services& services, const CasCall& cas, const std::string& shard, Sink& sink) {
+void register_shard(Services& services, const Held& cas, const std::string& shard, Sink& sink) {
   using Clock = std::chrono::steady_clock;
   auto last = Clock::now();
   auto progress = [&](uint64_t verified, uint64_t total) {
@@ -187,7 +175,7 @@ void register_shard(Services& services, const CasCall& cas, const std::string& s
 }
 
 Response put_shard_stream(Call& call) {
-  CasCall cas = require_cas(call, XetScope::write);
+  Held cas = require_cas(call, XetScope::write);
   auto shard = std::make_shared<std::string>(call.request.read_body(kShardLimit));
   Response response;
   response.headers.set("Content-Type", "application/x-ndjson");
@@ -237,7 +225,7 @@ Json span_json(uint64_t start, uint64_t end) {
 }
 
 // An address is good for its bytes alone: the rest of the xorb may be somebody else's.
-std::string fetch_url(Call& call, const CasCall& cas, const xet::Hash& xorb, const Fetch& fetch) {
+std::string fetch_url(Call& call, const Held& cas, const xet::Hash& xorb, const Fetch& fetch) {
   std::string path = "/xet/fetch/" + xorb.hex() + "/" + std::to_string(fetch.first_byte) + "/" +
                      std::to_string(fetch.last_byte);
   return signed_url(call, cas.caller, cas.repo, "xet-fetch", path, kFetchSeconds);
@@ -252,7 +240,7 @@ Json terms_json(const Reconstruction& file) {
   return terms;
 }
 
-Json fetch_info_v1(Call& call, const CasCall& cas, const Reconstruction& file) {
+Json fetch_info_v1(Call& call, const Held& cas, const Reconstruction& file) {
   Json::Object info;
   for (const auto& [xorb, list] : fetches_of(file)) {
     Json::Array items;
@@ -265,7 +253,7 @@ Json fetch_info_v1(Call& call, const CasCall& cas, const Reconstruction& file) {
   return info;
 }
 
-Json xorbs_v2(Call& call, const CasCall& cas, const Reconstruction& file) {
+Json xorbs_v2(Call& call, const Held& cas, const Reconstruction& file) {
   Json::Object xorbs;
   for (const auto& [xorb, list] : fetches_of(file)) {
     Json::Array items;
@@ -281,7 +269,7 @@ Json xorbs_v2(Call& call, const CasCall& cas, const Reconstruction& file) {
 }
 
 // As "Range" asks; 416 where that lies outside.
-Reconstruction require_reconstruction(Call& call, const CasCall& cas) {
+Reconstruction require_reconstruction(Call& call, const Held& cas) {
   xet::Hash file = hash_capture(call);
   if (file.is_zero()) return {};
   auto& content = call.services.content;
@@ -295,7 +283,7 @@ Reconstruction require_reconstruction(Call& call, const CasCall& cas) {
 }
 
 Response reconstruction(Call& call) {
-  CasCall cas = require_cas(call, XetScope::read);
+  Held cas = require_cas(call, XetScope::read);
   Reconstruction file = require_reconstruction(call, cas);
   Json::Object answer{{"offset_into_first_range", int64_t(file.offset_into_first_range)},
                       {"terms", terms_json(file)}};
@@ -308,7 +296,7 @@ Response reconstruction(Call& call) {
 
 // [{"prefix": "default", "hash": …}] → the terms of each file, and what to fetch for all of them.
 Response reconstructions(Call& call) {
-  CasCall cas = require_cas(call, XetScope::read);
+  Held cas = require_cas(call, XetScope::read);
   Json body = parse_json(call.request.read_body(), "request body");
   const auto* keys = body.get_if<Json::Array>();
   constexpr size_t limit = 1000;
@@ -333,7 +321,7 @@ Response reconstructions(Call& call) {
 }
 
 Response file_head(Call& call) {
-  CasCall cas = require_cas(call, XetScope::read);
+  Held cas = require_cas(call, XetScope::read);
   auto found = call.services.content.reconstruct(cas.repo.access.id, hash_capture(call), 0, 0);
   if (!found || call.request.method != "HEAD") throw HttpError(404, "", "not found");
   Response response;
@@ -343,7 +331,7 @@ Response file_head(Call& call) {
 }
 
 Response xorb_head(Call& call) {
-  CasCall cas = require_cas(call, XetScope::read);
+  Held cas = require_cas(call, XetScope::read);
   xet::Hash hash = hash_capture(call);
   auto size = call.services.database.read([&](Transaction& t) {
     Bytes key{std::string(hash.bytes.begin(), hash.bytes.end())};
@@ -392,15 +380,13 @@ Response fetch(Call& call) {
 
 XetToken make_xet_token(const Call& call, const Repo& repo, XetScope scope) {
   std::string_view letter = scope == XetScope::write ? "w" : "r";
-  int64_t user = call.caller.user ? call.caller.user->id : 0;
-  int64_t token = call.caller.token ? call.caller.token->id : 0;
+  std::string holder = Holder(call.caller, repo).text();
   XetToken result;
   result.cas_url = call.request.base_url + "/xet";
   result.expires = now_ms() / 1000 + call.services.options.xet_token_seconds;
-  auto parts = token_parts(letter, repo.access.id, user, token);
-  result.token = "xet_" + std::string(letter) + "." + parts[2] + "." + parts[3] + "." + parts[4] +
-                 "." + std::to_string(result.expires) + "." +
-                 sign(call.services, parts, result.expires + kGraceSeconds);
+  result.token = "xet_" + std::string(letter) + "." + holder + "." +
+                 std::to_string(result.expires) + "." +
+                 sign(call.services, token_parts(letter, holder), result.expires + kGraceSeconds);
   return result;
 }
 
