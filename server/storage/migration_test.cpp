@@ -50,5 +50,20 @@ TEST(Migration, AuthorsGetTheirNumbers) {
   });
 }
 
+TEST(Migration, NoXorbIsDamagedUntilFsckSaysSo) {
+  TemporaryFolder folder;
+  make_old(folder / "hub.db", 2, R"sql(
+    INSERT INTO xorbs (hash, blob, bytes, raw_bytes, chunks, chunk_table, lease_until)
+      VALUES (x'01', 'b', 5, 7, 1, x'02', 99);
+  )sql");
+  Database database(folder / "hub.db");
+  database.read([](Transaction& t) {
+    auto xorb = t.one("SELECT damaged, raw_bytes FROM xorbs WHERE hash = x'01'");
+    ASSERT_TRUE(xorb);
+    EXPECT_EQ(xorb->integer(0), 0);
+    EXPECT_EQ(xorb->integer(1), 7);
+  });
+}
+
 }  // namespace
 }  // namespace pretrained::server
