@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <ctime>
 #include <thread>
 
 #include "pretrained/base/error.h"
@@ -53,6 +54,18 @@ void make_folders(const fs::path& folder) {
 
 // Beside blobs/ and snapshots/, where no client looks: what a killed process leaves there is not
 // taken for a file of the repository.
+// References and links that a killed process did not bring to their places.
+void sweep(const fs::path& repo) {
+  std::error_code error;
+  for (auto& entry : fs::directory_iterator(repo, error)) {
+    std::string name = entry.path().filename();
+    if (!name.starts_with(".pretrained-") && !name.starts_with("..pretrained-")) continue;
+    struct stat status;
+    if (lstat(entry.path().c_str(), &status) == 0 && status.st_mtime + 3600 < time(nullptr))
+      unlink(entry.path().c_str());
+  }
+}
+
 fs::path temporary_name(const fs::path& repo) {
   static std::atomic<int> counter = 0;
   return repo / (".pretrained-" + std::to_string(getpid()) + "-" + std::to_string(counter++));
@@ -245,6 +258,7 @@ void tag_cache_folder(const fs::path& folder) {
 }
 
 void Cache::prepare(const Repo& repo) const {
+  sweep(repo_folder(repo));
   make_folders(repo_folder(repo) / "blobs");
   make_folders(repo_folder(repo) / "snapshots");
   tag_cache_folder(root_);

@@ -274,5 +274,15 @@ TEST(Patterns, AreThoseOfFnmatch) {
   EXPECT_FALSE(matches_any("x", {}));
 }
 
+TEST_F(CacheTest, WhatAKilledProcessLeftIsSweptAnHourLater) {
+  put(repo() / ".pretrained-1-2", kCommit);
+  put(repo() / ".pretrained-3-4", kCommit);
+  fs::last_write_time(repo() / ".pretrained-1-2",
+                      fs::file_time_type::clock::now() - std::chrono::hours(2));
+  cache->prepare(kRepo);
+  EXPECT_FALSE(fs::exists(repo() / ".pretrained-1-2"));
+  EXPECT_TRUE(fs::exists(repo() / ".pretrained-3-4"));
+}
+
 }  // namespace
 }  // namespace pretrained::hub

@@ -135,6 +135,7 @@ class Downloader {
     });
     const RemoteFile& file = wanted.file;
     if (!plan_.force && destination_.reuse(wanted)) {
+      discard_part(destination_.part_base(wanted));
       progress_.add(file.path, file.size, file.size, file.size);
       for (auto& path : wanted.paths) progress_.finished(path, file.size, "cached");
       return nullptr;

@@ -96,6 +96,11 @@ uint64_t bytes_in_part(const fs::path& base, const std::string& etag, uint64_t s
                            with_suffix(base, ".pretrained.part"), etag, size));
 }
 
+void discard_part(const fs::path& base) {
+  unlink(with_suffix(base, ".pretrained.ranges").c_str());
+  unlink(with_suffix(base, ".pretrained.part").c_str());
+}
+
 PartFile::PartFile(fs::path base, std::string etag, uint64_t size)
     : part_(with_suffix(base, ".pretrained.part")),
       ranges_(with_suffix(base, ".pretrained.ranges")),

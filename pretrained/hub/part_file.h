@@ -31,6 +31,8 @@ struct Range {
 // What of a file of that name is done; nothing is opened for writing.
 PRETRAINED_API uint64_t bytes_in_part(const std::filesystem::path& base, const std::string& etag,
                                       uint64_t size);
+// What a killed process left, where the file came another way since; under its lock.
+void discard_part(const std::filesystem::path& base);
 
 class PRETRAINED_API PartFile {
  public:

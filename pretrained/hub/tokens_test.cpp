@@ -281,7 +281,7 @@ TEST_F(Login, ZRenewalThatFailsKeepsTheToken) {
 TEST_F(Tokens, ATokenThatIsJustRenewedIsWaitedFor) {
   write("token", "hf_old");
   write("stored_tokens", "[work]\nhf_token = hf_new\nrefresh_token = r\n");
-  std::optional<hub::StoredTokens> changing(std::in_place);
+  std::optional<FileLock> changing(std::in_place, home_ / "stored_tokens.lock");
   std::string found;
   std::thread reader([&] { found = hub::current_token("http://127.0.0.1:9"); });
   std::this_thread::sleep_for(std::chrono::milliseconds(100));

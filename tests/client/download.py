@@ -33,7 +33,8 @@ def tree(folder):
 
 
 def leftovers(folder):
-    return [str(p) for p in pathlib.Path(folder).rglob("*") if ".pretrained" in p.name or p.name.endswith((".tmp", ".incomplete"))]
+    """Of downloads; a reference or link that was just being made is swept an hour later."""
+    return [str(p) for p in pathlib.Path(folder).rglob("*") if ".pretrained." in p.name or p.name.endswith((".tmp", ".incomplete"))]
 
 
 def python(code, *words, env, expect=0):
