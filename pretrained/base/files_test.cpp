@@ -172,6 +172,17 @@ TEST(Process, CollectsOutputAndExitCodes) {
   EXPECT_TRUE(slow.timed_out);
 }
 
+TEST(Process, GivesTheProgramNoMoreThanItWasMeantToHave) {
+  int leak = open("/etc/hostname", O_RDONLY);
+  ASSERT_GE(leak, 0);
+  EXPECT_NE(run_process({"sh", "-c", "cat <&" + std::to_string(leak)}).exit_code, 0);
+  close(leak);
+  Confinement confinement{.environment = std::vector<std::string>{"ONLY=this"}};
+  EXPECT_EQ(run_process({"env"}, {}, std::chrono::minutes(1), confinement).output, "ONLY=this\n");
+  confinement.enter = [](const void*) { return EPERM; };
+  EXPECT_THROW(run_process({"env"}, {}, std::chrono::minutes(1), confinement), IoError);
+}
+
 TEST(Process, StandardStreamsMayBeClosed) {
   int saved[3];
   for (int fd : {0, 1, 2}) saved[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 10);

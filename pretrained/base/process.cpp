@@ -1,6 +1,7 @@
 #include "pretrained/base/process.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -65,6 +66,8 @@ bool collect(int fd, std::chrono::steady_clock::time_point deadline, std::string
 struct Start {
   const char* program;
   char* const* arguments;
+  char* const* environment;
+  const Confinement* confinement;
   const char* directory;  // nullptr: the current one
   int input, output;      // descriptors of pipes
   pid_t parent;
@@ -92,7 +95,11 @@ int become(const Start& start) {
   if (dup2(start.input, 0) < 0 || dup2(start.output, 1) < 0 || dup2(start.output, 2) < 0)
     return errno;
   if (start.directory && chdir(start.directory) != 0) return errno;
-  execve(start.program, start.arguments, environ);
+  // What some library of this program opened without O_CLOEXEC.
+  close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+  if (start.confinement->enter)
+    if (int error = start.confinement->enter(start.confinement->context)) return error;
+  execve(start.program, start.arguments, start.environment);
   return errno;
 }
 
@@ -149,17 +156,24 @@ fs::path find_program(const std::string& name) {
 }
 
 ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& directory,
-                          std::chrono::milliseconds timeout) {
+                          std::chrono::milliseconds timeout, const Confinement& confinement) {
   fs::path program = find_program(argv.at(0));
   if (program.empty()) throw NotFoundError(argv[0] + ": no such program");
   Pipe output, input;
   input.writer = FileDescriptor();  // the child reads the end at once
-  std::vector<char*> arguments;
-  for (auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
+  auto pointers = [](const std::vector<std::string>& words) {
+    std::vector<char*> out;
+    for (auto& word : words) out.push_back(const_cast<char*>(word.c_str()));
+    out.push_back(nullptr);
+    return out;
+  };
+  std::vector<char*> arguments = pointers(argv), variables;
+  if (confinement.environment) variables = pointers(*confinement.environment);
   auto seconds = std::chrono::ceil<std::chrono::seconds>(timeout).count();
   pid_t child = start_process({program.c_str(),
                                arguments.data(),
+                               confinement.environment ? variables.data() : environ,
+                               &confinement,
                                directory.empty() ? nullptr : directory.c_str(),
                                input.reader.get(),
                                output.writer.get(),

@@ -11,11 +11,16 @@
 namespace pretrained::code {
 namespace fs = std::filesystem;
 
+namespace {
+
+fs::path variable(const char* name) {
+  const char* value = std::getenv(name);
+  return fs::path(value ? value : "");
+}
+
+}  // namespace
+
 fs::path default_cache_dir() {
-  auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return fs::path(value ? value : "");
-  };
   fs::path folder = variable("PRETRAINED_CODE_CACHE");
   if (folder.empty() && !variable("XDG_CACHE_HOME").empty())
     folder = variable("XDG_CACHE_HOME") / "pretrained/code";
@@ -39,6 +44,21 @@ fs::path default_cache_dir() {
                   ": others can put code here that would be run: remove it, or set "
                   "PRETRAINED_CODE_CACHE to a folder of your own");
   return folder;
+}
+
+fs::path default_secret_file() {
+  fs::path state = variable("XDG_STATE_HOME");
+  if (state.empty() && !variable("HOME").empty()) state = variable("HOME") / ".local/state";
+  if (!state.is_absolute()) return {};
+  fs::path folder = state / "pretrained";
+  std::error_code error;
+  fs::create_directories(state, error);
+  mkdir(folder.c_str(), 0700);
+  struct stat status;
+  if (stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) ||
+      status.st_uid != geteuid() || (status.st_mode & 022) || access(folder.c_str(), W_OK) != 0)
+    return {};
+  return folder / "code-secret";
 }
 
 fs::path find_compiler() {
