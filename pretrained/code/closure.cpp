@@ -1,7 +1,6 @@
 #include "pretrained/code/closure.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <regex>
 #include <set>
@@ -10,6 +9,7 @@
 #include "pretrained/base/files.h"
 #include "pretrained/base/process.h"
 #include "pretrained/base/sha256.h"
+#include "pretrained/code/includes.h"
 
 namespace pretrained::code {
 namespace fs = std::filesystem;
@@ -17,62 +17,6 @@ namespace {
 
 constexpr size_t kMaxFiles = 256;
 constexpr uint64_t kMaxFile = 1 << 20, kMaxTotal = 8 << 20;
-
-struct Include {
-  std::string name;
-  bool quoted;
-  size_t line;
-};
-
-// Past blanks and comments.
-size_t skip(const std::string& row, size_t at) {
-  for (;;) {
-    at = std::min(row.find_first_not_of(" \t\f\v\r", at), row.size());
-    if (row.compare(at, 2, "/*") != 0) return at;
-    size_t end = row.find("*/", at + 2);
-    at = end == row.npos ? row.size() : end + 2;
-  }
-}
-
-std::optional<Include> parse_include(const std::string& row, size_t line) {
-  size_t at = skip(row, 0);
-  if (row.compare(at, 1, "#") == 0)
-    at = skip(row, at + 1);
-  else if (row.compare(at, 2, "%:") == 0)
-    at = skip(row, at + 2);
-  else
-    return std::nullopt;
-  bool reads = false;
-  for (auto* directive : {"include", "import", "embed"})
-    reads = reads || row.compare(at, std::strlen(directive), directive) == 0;
-  size_t open = reads ? row.find_first_of("\"<", at) : row.npos;
-  if (open == row.npos) return std::nullopt;
-  size_t close = row.find(row[open] == '"' ? '"' : '>', open + 1);
-  if (close == row.npos) return std::nullopt;
-  return Include{row.substr(open + 1, close - open - 1), row[open] == '"', line};
-}
-
-// Textual and generous: an include that #if leaves out counts too. Includes that hide from this,
-// spelled by macros say, find no file in the private folder that is compiled, and what they open
-// elsewhere is refused after compiling.
-std::vector<Include> scan_includes(const std::string& text) {
-  std::vector<Include> includes;
-  size_t line = 1;
-  for (size_t begin = 0; begin < text.size();) {
-    std::string row;
-    size_t first = line;
-    for (bool spliced = true; spliced && begin < text.size(); ++line) {
-      size_t end = std::min(text.find('\n', begin), text.size());
-      row.append(text, begin, end - begin);
-      begin = end + 1;
-      if (row.ends_with('\r')) row.pop_back();
-      spliced = row.ends_with('\\');
-      if (spliced) row.pop_back();
-    }
-    if (auto include = parse_include(row, first)) includes.push_back(*include);
-  }
-  return includes;
-}
 
 // `name` as seen from the folder of `includer`, without "." and ".."; nothing where it leads out of
 // the root.
@@ -97,17 +41,20 @@ class Reader {
   explicit Reader(const fs::path& folder) : folder_(folder) {}
 
   // False where the folder has no such file.
-  bool add(const std::string& path) {
-    if (sources_.contains(path)) return true;
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(folder_ / path, error))) return false;
-    std::string bytes = read_inside(folder_, path, kMaxFile);
-    total_ += bytes.size();
-    if (sources_.size() == kMaxFiles || total_ > kMaxTotal)
-      throw FormatError(folder_.string() + ": the code is more than " + std::to_string(kMaxFiles) +
-                        " files or " + std::to_string(kMaxTotal >> 20) + " MiB");
-    auto& stored = sources_[path] = std::move(bytes);
-    follow(path, scan_includes(stored));
+  bool add(const std::string& path, bool embedded = false) {
+    auto stored = sources_.find(path);
+    if (stored == sources_.end()) {
+      std::error_code error;
+      if (!fs::exists(fs::symlink_status(folder_ / path, error))) return false;
+      stored = sources_.emplace(path, read_inside(folder_, path, kMaxFile)).first;
+      total_ += stored->second.size();
+      if (sources_.size() > kMaxFiles || total_ > kMaxTotal)
+        throw FormatError(folder_.string() + ": the code is more than " +
+                          std::to_string(kMaxFiles) + " files or " +
+                          std::to_string(kMaxTotal >> 20) + " MiB");
+    }
+    if (embedded || !followed_.insert(path).second) return true;
+    follow(path, scan_includes(stored->second, printable((folder_ / path).string(), 1000)));
     std::string stem = path.substr(0, path.rfind('.'));
     if (path.ends_with(".h") || path.ends_with(".hpp"))
       for (auto* extension : {".cc", ".cpp"}) add(stem + extension);
@@ -123,22 +70,20 @@ class Reader {
  private:
   void follow(const std::string& path, const std::vector<Include>& includes) {
     for (auto& include : includes) {
+      if (!include.quoted) continue;
       auto inside = resolve(path, include.name);
-      bool unsafe = include.name.empty() || include.name[0] == '/' ||
-                    include.name.find('\\') != include.name.npos ||
-                    include.name.find('\0') != include.name.npos || include.name.size() > 1024;
-      bool climbs = false;
-      for (auto& part : fs::path(include.name)) climbs = climbs || part == "..";
-      if (unsafe || (include.quoted && !inside) || (!include.quoted && climbs))
+      if (!inside)
         throw FormatError((folder_ / path).string() + ":" + std::to_string(include.line) +
                           ": the include '" + printable(include.name) +
                           "' leads out of the folder");
-      if (include.quoted && !add(*inside) && !climbs) add(include.name);
+      bool climbs = ("/" + include.name + "/").find("/../") != std::string::npos;
+      if (!add(*inside, include.embedded) && !climbs) add(include.name, include.embedded);
     }
   }
 
   fs::path folder_;
   std::map<std::string, std::string> sources_;
+  std::set<std::string> followed_;
   uint64_t total_ = 0;
 };
 
@@ -240,6 +185,22 @@ Sources read_sources(const fs::path& folder, const std::vector<std::string>& mod
   return reader.take();
 }
 
+void check_sources(const Sources& sources, const fs::path& root) {
+  std::set<fs::path> included, embedded;
+  std::map<fs::path, std::string> faults;
+  for (auto& source : sources) {
+    try {
+      for (auto& include :
+           scan_includes(source.bytes, printable((root / source.path).string(), 1000)))
+        (include.embedded ? embedded : included).insert(fs::path(include.name).filename());
+    } catch (const FormatError& error) {
+      faults[fs::path(source.path).filename()] = error.what();
+    }
+  }
+  for (auto& [file, fault] : faults)
+    if (included.contains(file) || !embedded.contains(file)) throw FormatError(fault);
+}
+
 SourceTree collect_sources(const std::vector<fs::path>& headers, const Toolchain& toolchain) {
   SourceTree tree;
   std::set<fs::path> files, queue;
@@ -282,6 +243,8 @@ SourceTree collect_sources(const std::vector<fs::path>& headers, const Toolchain
         {file.lexically_relative(tree.root).generic_string(), read_file(file, kMaxFile)});
   std::sort(tree.sources.begin(), tree.sources.end(),
             [](auto& a, auto& b) { return a.path < b.path; });
+  // What loading would refuse is not saved.
+  check_sources(tree.sources, tree.root);
   for (auto& header : headers)
     tree.modules[header] = fs::canonical(header_of(header))
                                .lexically_relative(tree.root)

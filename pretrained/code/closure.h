@@ -39,6 +39,10 @@ struct SourceTree {
 PRETRAINED_API SourceTree collect_sources(const std::vector<std::filesystem::path>& headers,
                                           const Toolchain& toolchain);
 
+// The rules of includes.h for every file that is code; data that is only embedded may be anything.
+// Messages name the file, below `root` where one is given. Throws FormatError.
+PRETRAINED_API void check_sources(const Sources& sources, const std::filesystem::path& root = {});
+
 // The files of a make rule, "a.o: b.h \\\n c.h", as compilers write it for -MD.
 PRETRAINED_API std::vector<std::string> parse_dependencies(const std::string& rule);
 

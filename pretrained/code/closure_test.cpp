@@ -138,9 +138,8 @@ TEST_F(Closure, HasLimits) {
 
 TEST_F(Closure, CollectsWhatTheCompilerSaw) {
   put("project/model.h",
-      "#define HEADER \"sub/by_macro.h\"\n#include HEADER\n#include <vector>\n// #include "
-      "\"not_there.h\"\n");
-  put("project/sub/by_macro.h", "#include \"body.h\"\n");
+      "#include \"sub/inner.h\"\n#include <vector>\n/* a comment:\n#include \"not_there.h\"\n*/\n");
+  put("project/sub/inner.h", "#include \"body.h\"\n");
   put("project/sub/body.h", "");
   put("project/sub/body.cc", "#include \"body.h\"\n#include \"private.h\"\n");
   put("project/sub/private.h", "");
@@ -150,7 +149,7 @@ TEST_F(Closure, CollectsWhatTheCompilerSaw) {
       {folder / "project/model.h", folder / "project/config/config.h"}, toolchain);
   EXPECT_EQ(tree.root, folder / "project");
   EXPECT_EQ(names(tree.sources),
-            "config/config.h model.h sub/body.cc sub/body.h sub/by_macro.h sub/private.h ");
+            "config/config.h model.h sub/body.cc sub/body.h sub/inner.h sub/private.h ");
   EXPECT_EQ(tree.modules.at(folder / "project/config/config.h"), "config/config");
   put("project/main.cpp", "");
   EXPECT_THROW(code::collect_sources({folder / "project/main.cpp"}, toolchain), ArgumentError);
