@@ -17,13 +17,18 @@ struct Library {
   PRETRAINED_API void* symbol(const char* name) const;
 };
 
-// Compiles `stub` (C++ text that includes what it needs from `sources`) and every .cc and .cpp of
-// `sources` into one shared library, or takes it from the cache. The key is the content: sources,
-// stub, API level, fingerprint, compiler and flags, CPU. Of many threads and processes that ask at
-// once, one compiles and the others wait. A crash leaves no bad entry. What is loaded is what was
-// hashed: the bytes are checked against their digest, the note inside them is read, and a sealed
-// copy of them is opened. Throws CompileError with the compiler's whole output.
+// Compiles `stub` (C++ text that includes what it needs from `sources` and defines the function
+// `entry`) and every .cc and .cpp of `sources` into one shared library that exports `entry` alone,
+// or takes it from the cache. The key is the content: sources, stub, API level, fingerprint,
+// compiler and flags. Of many threads and processes that ask at once, one compiles and the others
+// wait. A crash leaves no bad entry.
+//
+// Verified bytes are the compiled bytes are the loaded bytes: the compiler runs in a sandbox
+// (sandbox.h) on `sources` as they are in memory; the library is audited (elf.h) before anything of
+// it runs; an entry of the cache counts only under its seal (cache.h); and a sealed copy of the
+// very bytes that were checked is opened (open.h). Throws CompileError with the compiler's output,
+// FormatError for code or libraries that break the rules.
 PRETRAINED_API const Library& load(const Sources& sources, const std::string& stub,
-                                   const Toolchain& toolchain);
+                                   const std::string& entry, const Toolchain& toolchain);
 
 }  // namespace pretrained::code

@@ -86,7 +86,7 @@ const code::Library& compile_and_load(const Located& at, const code::Sources& so
                                       const std::string& stub, const AutoMap& auto_map,
                                       const FromPretrained& options) {
   try {
-    return code::load(sources, stub, toolchain(options.notice));
+    return code::load(sources, stub, kEntry, toolchain(options.notice));
   } catch (const CompileError& error) {
     rethrow(error, at, auto_map);
   } catch (const FormatError& error) {
@@ -125,6 +125,7 @@ code::Toolchain toolchain(const Notice& notice) {
                           torch.string() + " " + std::to_string(fs::file_size(torch));
   toolchain.api_level = kApiLevel;
   toolchain.cache_dir = code::default_cache_dir();
+  toolchain.secret_file = code::default_secret_file();
   toolchain.notice = notice;
   return toolchain;
 }
