@@ -205,8 +205,8 @@ uint64_t audit_symbols(const Image& image, const std::string& entry) {
   bool found = false;
   for (uint64_t i = 1; i < count; ++i) {
     auto symbol = image.get<Elf64_Sym>(image.tag(DT_SYMTAB) + i * sizeof(Elf64_Sym));
-    if (ELF64_ST_TYPE(symbol.st_info) == STT_GNU_IFUNC) refuse("has an IFUNC");
     if (symbol.st_shndx == SHN_UNDEF) continue;
+    if (ELF64_ST_TYPE(symbol.st_info) == STT_GNU_IFUNC) refuse("has an IFUNC");
     if (ELF64_ST_BIND(symbol.st_info) == STB_GNU_UNIQUE) refuse("has a GNU_UNIQUE symbol");
     std::string name = image.text(symbol.st_name);
     if (name != entry || std::exchange(found, true))
