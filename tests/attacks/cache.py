@@ -1,0 +1,139 @@
+"""What lies in the cache is run only where it is what was compiled here from the sources at hand."""
+import multiprocessing, os, shutil, subprocess, time, unittest
+from _attack import SECRET, Attack
+
+NEXT = "\ninline int next() { return 7; }\n"
+
+
+class Planted(Attack):
+    def setUp(self):
+        super().setUp()
+        self.put(model_h=NEXT)
+        self.loads(7)
+        self.entry = next(self.cache.glob("*.so"))
+        self.honest = self.entry.read_bytes()
+
+    def evil(self, value=666):
+        """A library with the very note of the entry, that passes the audit: only who made it is wrong."""
+        key = self.entry.stem
+        source = self.root / "evil.cpp"
+        source.write_text(f"""#include <cstdio>
+            static int ran = (fclose(fopen("{self.ran}", "w")), 0);
+            extern "C" __attribute__((visibility("default"))) int answer() {{ return {value}; }}
+            __attribute__((section(".note.pretrained"), used, aligned(4))) const struct {{ unsigned a = 11, b = 68, c = 1; char
+            name[12] = "pretrained"; unsigned level = 1; char key[64] = {{{",".join(repr(c) for c in key)}}}; }} note;""")
+        library = self.root / "evil.so"
+        script = self.root / "script"
+        script.write_text("{ global: answer; local: *; };")
+        subprocess.run(["clang++-19", "-std=c++20", "-shared", "-fPIC", "-Wl,--hash-style=gnu", "-Wl,-z,now", f"-Wl,--version-script={script}",
+                        "-o", library, source], check=True)
+        return library.read_bytes()
+
+    def plant(self, bytes_, seal=None):
+        self.entry.write_bytes(bytes_)
+        if seal is not None:
+            self.entry.with_name(self.entry.name + ".seal").write_text(seal)
+
+    def test_a_library_with_every_digest_one_could_compute_is_not_run(self):
+        import hashlib
+        evil = self.evil()
+        digest = hashlib.sha256(evil).hexdigest()
+        for seal in None, digest, "0" * 64, hashlib.sha256(self.entry.name.encode() + evil).hexdigest(), "":
+            self.plant(evil, seal)
+            self.loads(7)
+            self.assertFalse(self.ran.exists(), "a constructor ran")
+            self.assertEqual(self.entry.read_bytes()[:4], b"\x7fELF")
+
+    def test_with_its_seal_but_against_the_audit(self):
+        """Even the right seal, as a bug might give it, opens nothing that fails the audit."""
+        import hashlib
+        framed = lambda *texts: b"".join(len(text).to_bytes(8, "little") + text for text in texts)
+        secret = (self.cache / "secret").read_bytes()
+        evil = self.evil()
+        seal = lambda bytes_: hashlib.sha256(framed(secret, self.entry.name.encode(), hashlib.sha256(bytes_).hexdigest().encode())).hexdigest()
+        self.assertEqual(seal(self.honest), self.entry.with_name(self.entry.name + ".seal").read_text(), "this is how seals are made")
+        evil = evil.replace(b"answer\0", b"answes\0")
+        self.plant(evil, seal(evil))
+        self.loads(7)
+        self.assertFalse(self.ran.exists(), "a constructor ran")
+
+    def test_an_entry_of_another_key(self):
+        self.put(model_h=NEXT.replace("7", "8"))
+        self.loads(8)
+        other = next(file for file in self.cache.glob("*.so") if file != self.entry)
+        shutil.copy(other, self.entry)
+        shutil.copy(f"{other}.seal", f"{self.entry}.seal")
+        self.put(model_h=NEXT)
+        self.loads(7)
+
+    def test_a_flipped_byte_anywhere(self):
+        seal = self.entry.with_name(self.entry.name + ".seal").read_text()
+        size = len(self.honest)
+        for at in [*range(0, 64, 8), *range(64, size, size // 12), size - 1]:
+            changed = bytearray(self.honest)
+            changed[at] ^= 1 << at % 8
+            self.plant(bytes(changed), seal)
+            self.loads(7)
+            self.assertNotEqual(self.entry.read_bytes(), bytes(changed))
+
+    def test_links_and_foreign_owners(self):
+        evil = self.root / "evil.so"
+        evil.write_bytes(self.evil())
+        self.entry.unlink()
+        self.entry.symlink_to(evil)
+        self.loads(7)
+        self.entry.unlink()
+        os.mkfifo(self.entry)
+        self.loads(7)
+        self.entry.chmod(0o666)
+        self.loads(7)
+        self.assertEqual(self.entry.stat().st_mode & 0o777, 0o600)
+        self.assertFalse(self.ran.exists())
+
+    def test_a_secret_that_was_changed_makes_all_entries_void(self):
+        evil = self.evil()
+        self.plant(evil)
+        for secret in b"", b"0" * 64, b"1" * 63:
+            (self.cache / "secret").write_bytes(secret)
+            self.loads(7)
+            self.assertFalse(self.ran.exists())
+
+
+class Swapped(Planted):
+    """while it is loaded, in a tight loop"""
+    test_a_library_with_every_digest_one_could_compute_is_not_run = test_an_entry_of_another_key = None
+    test_a_flipped_byte_anywhere = test_links_and_foreign_owners = test_with_its_seal_but_against_the_audit = None
+    test_a_secret_that_was_changed_makes_all_entries_void = None
+
+    def attacker(self, entry, evil, honest, source, stop):
+        sources = [NEXT.encode(), NEXT.replace("7", "666").encode()]
+        i = 0
+        while not stop.is_set():
+            i += 1
+            with open(entry, "r+b") as file:  # in place, under the reader's hands
+                file.write([evil, honest][i % 2])
+            (entry.parent / "new").write_bytes([honest, evil][i % 2])
+            os.replace(entry.parent / "new", entry)
+            for unit in (entry.parent / ".pretrained-scratch").glob("*/code/model.h"):
+                try:
+                    unit.write_bytes(sources[1])
+                except OSError:
+                    pass
+
+    def test_no_load_of_two_hundred_is_won(self):
+        evil = self.evil().ljust(len(self.honest), b"\0")
+        stop = multiprocessing.Event()
+        process = multiprocessing.Process(target=self.attacker, args=(self.entry, evil, self.honest, self.repo / "model.h", stop), daemon=True)
+        process.start()
+        try:
+            for _ in range(200):
+                self.loads(7)
+                self.assertFalse(self.ran.exists(), "the attacker won")
+        finally:
+            stop.set()
+            process.join(10)
+        self.assertTrue(process.exitcode == 0, "it attacked to the end")
+
+
+if __name__ == "__main__":
+    unittest.main()
