@@ -187,6 +187,10 @@ ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& 
   auto deadline = std::chrono::steady_clock::now() + timeout;
   result.timed_out = !collect(output.reader.get(), deadline, result.output);
   int status = wait_for(child, deadline, result.timed_out);
+  // The kill reaches the last process of a sandbox a moment later; then its output closes.
+  std::string late;
+  if (result.timed_out)
+    collect(output.reader.get(), std::chrono::steady_clock::now() + std::chrono::seconds(2), late);
   result.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   return result;
 }

@@ -7,9 +7,9 @@
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
-#include "pretrained/base/process.h"
 #include "pretrained/base/sha256.h"
 #include "pretrained/code/includes.h"
+#include "pretrained/code/sandbox.h"
 
 namespace pretrained::code {
 namespace fs = std::filesystem;
@@ -119,7 +119,9 @@ std::set<fs::path> dependencies_of(const fs::path& file, const Toolchain& toolch
     for (auto& dir : toolchain.include_dirs) argv.insert(argv.end(), {"-isystem", dir});
     for (auto& dir : roots) argv.insert(argv.end(), {"-iquote", dir.string()});
     argv.insert(argv.end(), {"-x", "c++", file.string()});
-    ProcessResult result = run_process(argv);
+    // These sources are this program's own, wherever they lie: no sandbox could know what to show.
+    ProcessResult result =
+        run_sandboxed(Sandbox::none, {argv, fs::temp_directory_path(), fs::current_path()});
     if (result.exit_code == 0) {
       std::set<fs::path> files;
       for (auto& name : parse_dependencies(result.output)) files.insert(fs::canonical(name));

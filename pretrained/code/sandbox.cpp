@@ -87,7 +87,9 @@ FileDescriptor landlock_rules(const Job& job) {
   readable.insert(readable.end(), job.readable.begin(), job.readable.end());
   for (auto& path : readable) allow(rules, path, fs::is_directory(path) ? kReadFolder : kReadFile);
   allow(rules, "/dev/null", LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
-  allow(rules, job.folder, all);
+  constexpr uint64_t no_file = LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+                               LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO;
+  allow(rules, job.folder, all & ~no_file);
   return rules;
 }
 
