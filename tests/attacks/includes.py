@@ -1,6 +1,6 @@
 """What code may include: the standard library, torch, pretrained and its own files. Other headers and libraries cannot take
 their place."""
-import unittest
+import os, unittest
 from _attack import GUARDS, Attack
 
 NEXT = "\ninline int next() { return 7; }\n"
@@ -33,10 +33,13 @@ class Includes(Attack):
                          "#include <immintrin.h>\n#include <functional>\n#include <thread>\n#include <filesystem>\n"
                          '#if __has_include(<optional>)\n#include "own.h"\n#endif\n',
                  own_h="#include <map>" + NEXT)
-        for guard in GUARDS:
-            for entry in self.cache.glob("*.so"):
-                entry.unlink()
-            self.loads(7, guard=guard)
+        self.addCleanup(os.environ.pop, "PRETRAINED_CXX", None)
+        for compiler in "clang++-19", "g++":
+            os.environ["PRETRAINED_CXX"] = compiler
+            for guard in GUARDS:
+                for entry in self.cache.glob("*.so"):
+                    entry.unlink()
+                self.loads(7, guard=guard)
 
     def test_own_files_come_before_all_others_and_only_in_quotes(self):
         self.put(model_h='#include "vector"\n#include <string>\n', vector=NEXT, string="#error taken")
@@ -56,7 +59,6 @@ class Includes(Attack):
 
 class Environment(Attack):
     def test_no_variable_of_the_process_steers_the_compiler(self):
-        import os
         evil = self.root / "evil"
         evil.mkdir()
         (evil / "vector").write_text("#error taken\n")
@@ -79,7 +81,6 @@ class Environment(Attack):
         spy = self.root / "clang-spy"
         spy.write_text("#!/bin/sh\nenv >&2\ncat /proc/self/environ >&2\nls -la ~ / >&2\nexit 1\n")
         spy.chmod(0o755)
-        import os
         os.environ["PRETRAINED_CXX"] = str(spy)
         try:
             for guard in GUARDS:
