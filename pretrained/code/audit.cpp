@@ -147,6 +147,8 @@ void audit_segments(const Image& image) {
       if (segment.p_flags & PF_X) refuse("wants an executable stack");
       stack = true;
     }
+    if (segment.p_type == PT_GNU_RELRO && !image.inside(segment.p_vaddr, segment.p_memsz, 0))
+      refuse("protects what is not its own data");
     if (segment.p_type != PT_LOAD) continue;
     if ((segment.p_flags & PF_W) && (segment.p_flags & PF_X))
       refuse("has memory that is both writable and executable");

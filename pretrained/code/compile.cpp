@@ -75,11 +75,19 @@ void add_installation(const fs::path& compiler, std::vector<fs::path>& readable)
   }
 }
 
+// A line that -H asked for; g++ ends with a list of headers.
+bool is_include_tree(const std::string& line) {
+  return line.starts_with('.') || line == "Multiple include guards may be useful for:" ||
+         (line.starts_with('/') && line.find(':') == line.npos);
+}
+
 // One compilation: what its programs see, and what they said.
 class Workshop {
  public:
   Workshop(const Toolchain& toolchain, const Compiler& compiler)
-      : scratch(toolchain.cache_dir), toolchain_(toolchain), sandbox_(choose_sandbox(toolchain)) {
+      : scratch(fs::absolute(toolchain.cache_dir)),
+        toolchain_(toolchain),
+        sandbox_(choose_sandbox(toolchain)) {
     add_installation(compiler.path, readable);
     add_installation(fs::canonical(compiler.path), readable);
     for (fs::path dir : toolchain.include_dirs) {
@@ -119,8 +127,8 @@ class Workshop {
     std::string clean;
     for (size_t begin = 0; begin < log.size();) {
       size_t end = std::min(log.find('\n', begin), log.size());
-      if (log[begin] != '.')  // the tree of includes
-        clean += printable(log.substr(begin, end - begin), kMaxLogLine) + "\n";
+      std::string line = log.substr(begin, end - begin);
+      if (!is_include_tree(line)) clean += printable(line, kMaxLogLine) + "\n";
       if (clean.size() > kMaxLog) return clean + "… (more was cut)\n";
       begin = end + 1;
     }
@@ -173,7 +181,7 @@ fs::path precompiled_header(const Toolchain& toolchain, const Compiler& compiler
       .update_framed(compiler.identity)
       .update_framed(joined(compiler.flags));
   std::string key = hash.hex(), name = key + ".pch";
-  fs::path folder = toolchain.cache_dir, header = folder / (key + ".h");
+  fs::path folder = fs::absolute(toolchain.cache_dir), header = folder / (key + ".h");
   Cache cache(folder, toolchain.secret_file);
   // clang looks for the header again whenever the result is used.
   auto whole = [&] {

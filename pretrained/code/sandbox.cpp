@@ -35,7 +35,7 @@ std::vector<fs::path> system_toolchain() {
   std::vector<fs::path> paths;
   for (auto* path : {"/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec",
                      "/usr/include", "/usr/local/include", "/bin", "/lib", "/lib32", "/lib64",
-                     "/etc/ld.so.cache", "/etc/alternatives"}) {
+                     "/nix/store", "/gnu/store", "/etc/ld.so.cache", "/etc/alternatives"}) {
     std::error_code error;
     if (fs::exists(path, error)) paths.push_back(path);
   }
