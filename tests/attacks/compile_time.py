@@ -98,7 +98,7 @@ class Exhausting(Attack):
                   "larger than|longer than|memory|failed|does not compile")
 
     def test_nesting_without_end(self):
-        self.ends("inline int deep = " + "(" * 200000 + "1" + ")" * 200000 + ";", "does not compile|failed")
+        self.ends("inline int deep = " + "(" * 200000 + "1" + ")" * 200000 + ";", "does not compile|failed|longer than")
         self.ends("inline int deep = " + "!" * 300000 + "1;", "does not compile|failed|memory|longer than")
 
     def test_a_compiler_told_to_crash(self):
@@ -128,7 +128,7 @@ class Talking(Attack):
 
     def test_diagnostics_name_no_private_folder(self):
         self.put(model_h="int x = undeclared;" + NEXT)
-        _, message, log = self.refused("CompileError", r"model\.h:1:9: error: use of undeclared")
+        _, message, log = self.refused("CompileError", r"model\.h:1:9: error: .*undeclared")
         self.assertNotIn(str(self.root), message + log)
 
     def test_a_warning_cannot_pretend_to_be_the_include_tree(self):
