@@ -250,6 +250,27 @@ TEST_F(Build, AnEntryThatIsDamagedOrNotOursIsMadeAgain) {
   EXPECT_FALSE(made_again());
 }
 
+TEST_F(Build, ChangedPrecompiledHeadersAreMadeAgain) {
+  toolchain.pch_header = "#include <cstddef>\n";
+  EXPECT_EQ(answer(counter(1)), 1);
+  EXPECT_EQ(runs(), 2u) << "the headers, the code";
+  EXPECT_EQ(answer(counter(2)), 2);
+  EXPECT_EQ(runs(), 3u);
+  size_t value = 3;
+  for (std::string extension : {".pch", ".h", ".seal"}) {
+    for (auto& file : fs::directory_iterator(folder / "cache")) {
+      if (file.path().extension() != extension) continue;
+      std::string bytes = read_file(file.path(), 1 << 30);
+      bytes[bytes.size() / 2] ^= 1;
+      write_file_atomically(file.path(), bytes, 0600);
+    }
+    size_t before = runs();
+    EXPECT_EQ(answer(counter(int(value))), int(value));
+    EXPECT_EQ(runs(), before + 2) << extension;
+    ++value;
+  }
+}
+
 TEST_F(Build, TheUsersOwnFoldersStay) {
   fs::path own = folder / "cache/tmp-my-notes";
   fs::create_directory(own);
