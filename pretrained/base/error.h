@@ -66,13 +66,19 @@ class PRETRAINED_API WeightsError : public FormatError {
   std::vector<std::string> missing, unexpected, mismatched;
 };
 
-// The repository holds code and the caller did not say that it is trusted.
+// The repository holds code that is not trusted: never before, or it has changed since.
 class PRETRAINED_API UntrustedCode : public Error {
  public:
-  UntrustedCode(const std::string& message, std::vector<std::string> files)
-      : Error(message), files(std::move(files)) {}
+  UntrustedCode(const std::string& message, std::vector<std::string> files, std::string digest = "",
+                std::string diff = "")
+      : Error(message),
+        files(std::move(files)),
+        digest(std::move(digest)),
+        diff(std::move(diff)) {}
   int exit_code() const override { return 4; }
   std::vector<std::string> files;
+  std::string digest;  // SHA-256 of the code
+  std::string diff;    // from what was trusted; "" where nothing was
 };
 
 // Model code that did not compile or link, or no compiler to do it with. `log` is the compiler's
