@@ -24,6 +24,8 @@ build = pathlib.Path(options.build).resolve()
 work = build.parent / "bench"
 work.mkdir(parents=True, exist_ok=True)
 os.environ["PRETRAINED_CODE_CACHE"] = str(work / "code")
+os.environ["PRETRAINED_TRUST_FILE"] = str(work / "trust.json")
+(work / "trust.json").unlink(missing_ok=True)
 os.environ["HF_MODULES_CACHE"] = str(work / "modules")
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"

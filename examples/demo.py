@@ -53,7 +53,7 @@ def start_hub():
     for name in [name for name in os.environ if name.startswith("HF_")]:
         del os.environ[name]
     os.environ |= {"HF_ENDPOINT": address, "HF_HOME": str(work / "home"), "NO_PROXY": "*", "HF_HUB_DISABLE_TELEMETRY": "1",
-                   "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_MODULES_CACHE": str(work / "modules")}
+                   "PRETRAINED_TRUST_FILE": str(work / "trust.json"), "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_MODULES_CACHE": str(work / "modules")}
     run(command, "auth", "login", "--token", "-", input=(work / "hub/admin-token").read_bytes())
     return hub, address
 

@@ -262,7 +262,8 @@ void create(const std::string& where, const Common& common) {
   write_sources(made.path(), name, class_name);
 
   // The weights come from the code just written, compiled as everyone will compile it.
-  FromPretrained options{.trust_remote_code = true};
+  TrustPolicy just_written{.ask = [](auto&) { return true; }, .record = false};
+  FromPretrained options{.trust_remote_code = just_written};
   if (!common.quiet) options.notice = print_line;
   auto model = AutoModelForImageClassification::from_config(
       AutoConfig::from_pretrained(made.path(), options));

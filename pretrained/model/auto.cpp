@@ -105,6 +105,12 @@ void AnyConfig::check_type(const std::string& model_type) const {
                         model_type + "'");
 }
 
+CodeReview review_code(const std::string& name, const FromPretrained& options) {
+  Found found = look(name, options);
+  if (found.auto_map.empty()) throw NotFoundError(found.code.name() + " holds no C++ code");
+  return review_custom_code(found.code, found.auto_map, options);
+}
+
 AnyConfig AutoConfig::from_pretrained(const std::string& name, const FromPretrained& options) {
   Found found = look(name, options);
   const ConfigClass& config_class = choose_config(found, name, options);

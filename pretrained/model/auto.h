@@ -84,6 +84,10 @@ class PRETRAINED_API AnyModel {
   std::shared_ptr<Model> model_;
 };
 
+// The C++ code that the classes below would compile and run for `name`, without doing so; trusting
+// it is code::TrustFile's. NotFoundError where there is none.
+PRETRAINED_API CodeReview review_code(const std::string& name, const FromPretrained& options = {});
+
 struct PRETRAINED_API AutoConfig {
   // `name` may also be a config.json.
   static AnyConfig from_pretrained(const std::string& name, const FromPretrained& options = {});

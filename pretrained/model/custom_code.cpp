@@ -13,6 +13,8 @@
 #include "pretrained/base/sha256.h"
 #include "pretrained/base/version.h"
 #include "pretrained/code/build.h"
+#include "pretrained/hub/client.h"
+#include "pretrained/hub/lock.h"
 
 namespace pretrained {
 namespace fs = std::filesystem;
@@ -92,12 +94,6 @@ const code::Library& compile_and_load(const Located& at, const code::Sources& so
   } catch (const FormatError& error) {
     throw FormatError(at.name() + ": " + error.what());
   }
-}
-
-std::string file_list(const code::Sources& sources) {
-  std::string out;
-  for (auto& source : sources) out += (out.empty() ? "" : ", ") + printable(source.path);
-  return out;
 }
 
 }  // namespace
@@ -186,26 +182,68 @@ code::Sources read_code(const Located& at, const std::vector<std::string>& modul
   }
 }
 
-[[noreturn]] void throw_untrusted(const Located& code, const code::Sources& sources) {
-  std::vector<std::string> files;
-  for (auto& source : sources) files.push_back(source.path);
-  throw UntrustedCode(
-      code.name() + " holds C++ code that would be compiled and run: " + file_list(sources) +
-          ". Read it, then pass trust_remote_code = true (--trust-remote-code) if you trust it.",
-      files);
+// Who wrote the commit and when, for a person to read; nothing depends on it.
+void describe_commit(const Located& at, const FromPretrained& options, CodeReview& review) {
+  if (at.repo.empty() || options.local_files_only) return;
+  try {
+    hub::ClientOptions client;
+    if (!options.token.empty()) client.token = options.token;
+    auto commits = hub::HubClient(client).list_commits({at.repo}, at.commit, 1);
+    if (commits.empty() || commits[0].oid != at.commit) return;
+    review.date = commits[0].date;
+    for (auto& author : commits[0].authors)
+      review.author += (review.author.empty() ? "" : ", ") + author;
+  } catch (const Error&) {  // then it is not known
+  }
+}
+
+// The bytes must be those that the hub named: somebody may have written to the cache since.
+void check_cache(const Located& at, const code::Sources& files) {
+  if (at.repo.empty()) return;
+  fs::path subfolder = at.subfolder, snapshot = at.folder;
+  for (auto part = subfolder.begin(); part != subfolder.end(); ++part)
+    snapshot = snapshot.parent_path();
+  for (auto& file : files)
+    hub::check_cached_bytes(snapshot, (subfolder / file.path).generic_string(), file.bytes);
+}
+
+struct FoundCode {
+  Located at;
+  CodeReview review;
+};
+
+FoundCode find_code(const Located& model, const AutoMap& auto_map, const FromPretrained& options) {
+  Located at = code_location(model, auto_map, options);
+  std::set<std::string> modules;
+  for (auto& [auto_class, reference] : auto_map) modules.insert(reference.module);
+  std::string name = at.repo.empty() ? at.folder.string() : at.repo;
+  if (!at.repo.empty() && !at.subfolder.empty()) name += "/" + at.subfolder;
+  CodeReview review = code::review_code(name, at.commit,
+                                        read_code(at, {modules.begin(), modules.end()}), kApiLevel);
+  review.pinned = at.pinned;
+  check_cache(at, review.files);
+  return {std::move(at), std::move(review)};
 }
 
 }  // namespace
 
+CodeReview review_custom_code(const Located& model, const AutoMap& auto_map,
+                              const FromPretrained& options) {
+  auto [at, review] = find_code(model, auto_map, options);
+  describe_commit(at, options, review);
+  return review;
+}
+
 const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map,
                                    const FromPretrained& options) {
-  Located at = code_location(model, auto_map, options);
-  std::set<std::string> modules;
-  for (auto& [auto_class, reference] : auto_map) modules.insert(reference.module);
-  code::Sources sources = read_code(at, {modules.begin(), modules.end()});
-  if (!options.trust_remote_code) throw_untrusted(at, sources);
+  FoundCode found = find_code(model, auto_map, options);
+  const Located& at = found.at;
+  options.trust_remote_code.require(found.review, options.notice, [&](CodeReview& shown) {
+    describe_commit(at, options, shown);
+  });
+  code::Sources& sources = found.review.files;
   std::string stub = entry_stub(auto_map, sources);
-  std::string key = code::digest(sources) + "\n" + stub;
+  std::string key = found.review.digest + "\n" + stub;
   std::lock_guard lock(table_mutex);
   auto& table = tables()[key];
   if (table) return *table;

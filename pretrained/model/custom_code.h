@@ -30,10 +30,15 @@ using AutoMap = std::map<std::string, code::Reference>;
 // `auto_map_cpp` of a config, checked; empty where it has none.
 PRETRAINED_API AutoMap read_auto_map(const Json& config, const std::string& source);
 
+// What load_custom_code would compile and run, with the commit's author and date where the hub
+// tells them.
+CodeReview review_custom_code(const Located& model, const AutoMap& auto_map,
+                              const FromPretrained& options);
+
 // Reads, compiles and loads; code that `auto_map` finds in another repository is fetched at the
-// commit it names. Throws UntrustedCode naming the files where options.trust_remote_code
-// is false, NotFoundError for a dangling entry, CompileError. Two calls with the same bytes give
-// the same table.
+// commit it names. What runs are the bytes that options.trust_remote_code let pass. Throws
+// UntrustedCode, NotFoundError for a dangling entry, CompileError. Two calls with the same bytes
+// give the same table.
 const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map,
                                    const FromPretrained& options);
 

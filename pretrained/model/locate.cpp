@@ -54,7 +54,12 @@ Located from_hub(const hub::RepoReference& repo, const std::string& revision,
   };
   try {
     auto snapshot = fetch(repo.id, revision, kSmallFiles, options);
-    return {snapshot.folder, snapshot.folder / "config.json", repo.id, snapshot.commit};
+    return {snapshot.folder,
+            snapshot.folder / "config.json",
+            repo.id,
+            snapshot.commit,
+            "",
+            hub::is_commit_hash(revision)};
   } catch (const hub::RepositoryNotFound& error) {
     throw hub::RepositoryNotFound(no_folder(error));
   } catch (const hub::OfflineError& error) {
@@ -82,7 +87,10 @@ Located locate(const std::string& name, const FromPretrained& options) {
                           ": no such folder, and no name of a repository (org/name)");
     found = from_hub(*repo, choose_revision(*repo, name, options.revision), options);
   }
-  if (!options.subfolder.empty()) found.folder /= options.subfolder;
+  if (!options.subfolder.empty()) {
+    found.subfolder = fs::path(options.subfolder).lexically_normal().generic_string();
+    found.folder /= found.subfolder;
+  }
   found.config_file = found.folder / "config.json";
   if (!fs::is_directory(found.folder, error))
     throw NotFoundError(found.name() + ": no such folder: " + printable(options.subfolder));

@@ -16,8 +16,10 @@ struct PRETRAINED_API Located {
   std::filesystem::path folder;       // the subfolder, where one is asked for
   std::filesystem::path config_file;  // its config.json, or the JSON file that was named
   std::string repo, commit;           // empty: a folder
+  std::string subfolder;              // of the repository
+  bool pinned = false;                // the caller named the commit, not a branch or tag
   // For messages: the folder, or "org/name@<commit>".
-  std::string name() const;
+  PRETRAINED_API std::string name() const;
 };
 
 // Config, code and other small files, but no weights: nothing large moves before it is clear that

@@ -58,16 +58,22 @@ class Modeling : public testing::Test {
   void SetUp() override {
     folder = fs::temp_directory_path() / ("pretrained-model-" + std::to_string(getpid()));
     fs::remove_all(folder);
+    trust_file = folder.string() + "-trust.json";
+    fs::remove(trust_file);
+    setenv("PRETRAINED_TRUST_FILE", trust_file.c_str(), 1);
     setenv("PRETRAINED_CODE_CACHE", (fs::temp_directory_path() / "pretrained-test-code").c_str(),
            0);
   }
-  void TearDown() override { fs::remove_all(folder); }
+  void TearDown() override {
+    fs::remove_all(folder);
+    for (auto* beside : {"", ".lock", ".code"}) fs::remove_all(trust_file.string() + beside);
+  }
   std::string saved(const TinyConfig& config = {}) {
     TinyModel model(config);
     model.save_pretrained(folder);
     return folder;
   }
-  fs::path folder;
+  fs::path folder, trust_file;
 };
 
 TEST_F(Modeling, IsCalledByPositionAndByName) {
@@ -330,6 +336,41 @@ TEST_F(Modeling, SavesItsCodeAndLoadsItByFolder) {
               AutoModel::from_pretrained(folder, {.trust_remote_code = true});
             }).find("neither modeling_tiny.h"),
             std::string::npos);
+}
+
+TEST_F(Modeling, CodeRunsAsItWasTrustedAndNoOther) {
+  TinyConfig::register_for_auto_class();
+  TinyModel::register_for_auto_class("AutoModel");
+  TinyModel(TinyConfig{}).save_pretrained(folder);
+  auto review = review_code(folder);
+  EXPECT_EQ(review.files.size(), 4u);
+  std::vector<std::string> notices;
+  auto keep = [&](const std::string& line) { notices.push_back(line); };
+  EXPECT_NO_THROW(AutoModel::from_pretrained(folder, {.trust_remote_code = true, .notice = keep}));
+  EXPECT_TRUE(std::any_of(notices.begin(), notices.end(),
+                          [](auto& line) { return line.starts_with("trusted from now on"); }));
+  EXPECT_NO_THROW(AutoModel::from_pretrained(folder));
+  EXPECT_THROW(AutoModel::from_pretrained(folder, {.trust_remote_code = false}), UntrustedCode);
+  EXPECT_THROW(AutoModel::from_pretrained(
+                   folder, {.trust_remote_code = TrustPolicy{.repositories = {"org/*"}}}),
+               UntrustedCode);
+  std::string head = read_file(folder / "layers/head.cpp");
+  write_file_atomically(folder / "layers/head.cpp", head + " ");
+  try {
+    AutoModel::from_pretrained(folder, {.trust_remote_code = true});
+    ADD_FAILURE();
+  } catch (const UntrustedCode& error) {
+    EXPECT_NE(error.diff.find("+++ b/layers/head.cpp"), std::string::npos) << error.diff;
+    EXPECT_NE(
+        std::string(error.what()).find("pretrained trust add " + fs::canonical(folder).string()),
+        std::string::npos)
+        << error.what();
+  }
+  write_file_atomically(folder / "layers/head.cpp", head);
+  EXPECT_NO_THROW(AutoModel::from_pretrained(folder));
+  EXPECT_EQ(code::TrustFile().revoke(fs::canonical(folder)).size(), 1u);
+  EXPECT_THROW(AutoModel::from_pretrained(folder), UntrustedCode) << "though it is still loaded";
+  EXPECT_THROW(review_code(folder / "layers"), NotFoundError);
 }
 
 TEST_F(Modeling, CompilesWithTheFallbackCompiler) {

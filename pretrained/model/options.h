@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pretrained/base/json.h"
+#include "pretrained/code/trust.h"
 #include "pretrained/hub/transfer.h"
 #include "pretrained/model/named_tensors.h"
 
@@ -30,9 +31,9 @@ using Progress = std::function<void(uint64_t done, uint64_t total)>;
 using Notice = std::function<void(const std::string& line)>;
 
 struct FromPretrained {
-  // The model's C++ code may be compiled and run. Without it such a model is an UntrustedCode
-  // error.
-  bool trust_remote_code = false;
+  // Whether the model's C++ code may be compiled and run: true, false or a TrustPolicy. Left out,
+  // it may where these very bytes were trusted before. Else an UntrustedCode error. See trust.h.
+  TrustRemoteCode trust_remote_code;
   // Of a repository on a hub, as a name "org/name@revision" also says it: a branch, tag, commit or
   // "refs/pr/1". Resolved to a commit once; every file comes from that one. A folder has none.
   std::string revision = "main";

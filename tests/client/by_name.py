@@ -90,8 +90,9 @@ print(json.dumps(api.create_commit({repo!r}, [CommitOperationAdd(k, v.encode()) 
         config = self.config_of("alice/code")
         config["auto_map_cpp"] = {name: f"{code}--{value}" for name, value in config["auto_map_cpp"].items()}
         self.upload("alice/foreign", {"config.json": json.dumps(config)}, source="alice/code")
+        stranger = self.hub.env(self.alice)
+        self.assertIn(f"{code} holds C++ code", self.predict("alice/foreign", trust=False, env=stranger, expect=4).stderr)
         self.assertEqual(self.predict("alice/foreign").tolist(), [[1] * 4] * 2)
-        self.assertIn(f"{code} holds C++ code", self.predict("alice/foreign", trust=False, expect=4).stderr)
         branch = {name: value.replace(code, "alice/code@main") for name, value in config["auto_map_cpp"].items()}
         self.upload("alice/foreign", {"config.json": json.dumps(config | {"auto_map_cpp": branch})})
         self.predict("alice/foreign", expect=5)

@@ -5,6 +5,7 @@ COMMAND = os.environ["PRETRAINED_COMMAND"]
 scratch = tempfile.TemporaryDirectory()
 root = pathlib.Path(scratch.name)
 model = root / "my-model"
+os.environ["PRETRAINED_TRUST_FILE"] = str(root / "trust.json")
 
 
 def run(*argv, **kwargs):

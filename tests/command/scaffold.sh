@@ -4,7 +4,7 @@ set -euo pipefail
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cmake --install "$1" --prefix "$scratch/prefix" >/dev/null
-export PRETRAINED_CODE_CACHE=$scratch/cache PATH=$scratch/prefix/bin:$PATH
+export PRETRAINED_CODE_CACHE=$scratch/cache PRETRAINED_TRUST_FILE=$scratch/trust.json PATH=$scratch/prefix/bin:$PATH
 pretrained new "$scratch/my-model" --quiet
 cd "$scratch/my-model"
 before=$(sha256sum model.safetensors)

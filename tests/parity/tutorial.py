@@ -5,6 +5,7 @@ import json, os, pathlib, shutil, subprocess, sys, tempfile, unittest
 BUILD = pathlib.Path(os.environ["PRETRAINED_COMMAND"]).parent
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 scratch = tempfile.TemporaryDirectory()
+os.environ["PRETRAINED_TRUST_FILE"] = scratch.name + "/trust.json"
 os.environ["HF_MODULES_CACHE"] = scratch.name + "/modules"
 sys.path.insert(0, str(EXAMPLES))
 import python.peers  # noqa: F401
