@@ -24,6 +24,10 @@ void add_predict(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_new(CLI::App& app);
 
+void add_trust(CLI::App& app);   // trust.cpp
+void add_lock(CLI::App& app);    // verify.cpp
+void add_verify(CLI::App& app);  // verify.cpp
+
 void add_completion(CLI::App& app);
 
 // What is wrong with the words of the command line, and what was perhaps meant.

@@ -24,6 +24,12 @@ int fail(const CompileError& error) {
   return fail(error.what(), error.exit_code());
 }
 
+int fail(const UntrustedCode& error) {
+  std::istringstream diff(error.diff);
+  for (std::string line; std::getline(diff, line);) print_line(line);
+  return fail(error.what(), error.exit_code());
+}
+
 }  // namespace
 
 void add_common(CLI::App& command, Common& common) {
@@ -41,6 +47,9 @@ int run(int argc, char** argv) {
   add_predict(app);
   add_inspect(app);
   add_new(app);
+  add_trust(app);
+  add_lock(app);
+  add_verify(app);
   add_auth(app);
   add_repo(app);
   add_upload(app);
@@ -56,6 +65,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return fail(usage_message(app, error, argc, argv), 2);
   } catch (const CompileError& error) {
+    return fail(error);
+  } catch (const UntrustedCode& error) {
     return fail(error);
   } catch (const Error& error) {
     return fail(error.what(), error.exit_code());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "command.h"
+#include "pretrained/code/trust.h"
 
 namespace pretrained::cli {
 
@@ -22,10 +23,16 @@ struct Predict {
   int64_t top = 5;
 };
 
+// The code that from_pretrained would run.
+struct ReviewRequest {
+  std::string model, code, subfolder;
+};
+
 struct TorchVerbs {
   void (*predict)(const Predict& arguments);
   void (*inspect)(const std::string& model, const Common& common);
   void (*create)(const std::string& where, const Common& common);
+  CodeReview (*review)(const ReviewRequest& request);
 };
 
 // NotFoundError where LibTorch is not there.

@@ -188,8 +188,7 @@ void predict_tensors(const AnyModel& model, const Predict& arguments) {
 }
 
 FromPretrained options_of(const Predict& arguments) {
-  FromPretrained options{.trust_remote_code = arguments.trust_remote_code,
-                         .revision = arguments.revision,
+  FromPretrained options{.revision = arguments.revision,
                          .subfolder = arguments.subfolder,
                          .variant = arguments.variant,
                          .dtype = arguments.dtype,
@@ -234,10 +233,27 @@ std::string choose_auto_class(const Predict& arguments, const FromPretrained& op
                       list);
 }
 
+// With somebody at the terminal, code that is not trusted yet is shown and asked about; with
+// --trust-remote-code only where it has changed.
+TrustRemoteCode trust_of(const Predict& arguments, const std::function<void()>& clear) {
+  if (!can_ask()) return arguments.trust_remote_code ? TrustRemoteCode(true) : TrustRemoteCode();
+  return TrustPolicy{.ask = [&arguments, clear](const CodeReview& review) {
+    if (arguments.trust_remote_code && review.trusted_before.empty()) return true;
+    clear();
+    print_review(review);
+    return ask("Compile and run this code?");
+  }};
+}
+
 AnyModel load(const Predict& arguments) {
   FromPretrained options = options_of(arguments);
   TransferProgress transfer("fetching", arguments.common.quiet);
   ProgressBar bar("loading", arguments.common.quiet);
+  auto clear = [&] {
+    transfer.clear();
+    bar.clear();
+  };
+  options.trust_remote_code = trust_of(arguments, clear);
   options.progress = [&](uint64_t done, uint64_t total) {
     transfer.clear();
     bar.update(done, total);
@@ -245,8 +261,7 @@ AnyModel load(const Predict& arguments) {
   options.on_transfer = [&](const hub::TransferEvent& event) { transfer.update(event); };
   if (!arguments.common.quiet)
     options.notice = [&](const std::string& line) {
-      transfer.clear();
-      bar.clear();
+      clear();
       print_line(line);
     };
   return detail::auto_from_pretrained(choose_auto_class(arguments, options), arguments.model,

@@ -2,6 +2,7 @@
 // What libpretrained_verbs.so is made of.
 
 #include "cli/progress.h"
+#include "cli/review.h"
 #include "cli/terminal.h"
 #include "cli/torch_verbs.h"
 
@@ -10,5 +11,6 @@ namespace pretrained::cli {
 void predict(const Predict& arguments);
 void inspect(const std::string& model, const Common& common);
 void create(const std::string& where, const Common& common);
+CodeReview review(const ReviewRequest& request);
 
 }  // namespace pretrained::cli
