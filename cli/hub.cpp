@@ -1,13 +1,12 @@
 #include "hub.h"
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
 
 #include "pretrained/base/error.h"
 #include "progress.h"
+#include "review.h"
 
 namespace pretrained::cli {
 namespace {
@@ -82,12 +81,8 @@ Target parse_target(const std::string& text, const std::string& revision, const 
 
 void confirm(const std::string& what, bool yes) {
   if (yes) return;
-  if (!isatty(0) || !isatty(2))
-    throw ArgumentError("this would " + what + ": give --yes if that is meant");
-  std::cerr << printable("This will " + what + ". Go on? [y/N] ", 1000) << std::flush;
-  std::string answer;
-  std::getline(std::cin, answer);
-  if (answer != "y" && answer != "Y" && answer != "yes") throw Error("nothing was changed");
+  if (!can_ask()) throw ArgumentError("this would " + what + ": give --yes if that is meant");
+  if (!ask("This will " + what + ". Go on?")) throw Error("nothing was changed");
 }
 
 void print_json(const Json& json) { std::cout << json.dump(0) << std::endl; }

@@ -34,7 +34,7 @@ bool can_ask() { return isatty(0) && isatty(2); }
 
 bool ask(const std::string& question) {
   tcflush(0, TCIFLUSH);
-  std::cerr << question << " [y/N] " << std::flush;
+  std::cerr << printable(question, 1000) << " [y/N] " << std::flush;
   std::string answer;
   for (;;) {
     pollfd input{0, POLLIN, 0};
