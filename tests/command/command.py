@@ -47,6 +47,8 @@ def save_file(path, tensors):
 def setUpModule():
     done = run("new", model)
     assert done.returncode == 0, done.stderr
+    done = predict(model / "test.png")  # trusts the code and says so, once
+    assert "trusted from now on" in done.stderr, done.stderr
 
 
 class Images(unittest.TestCase):

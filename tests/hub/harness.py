@@ -9,8 +9,8 @@ PEERS = ROOT / "build/peers"
 
 
 def clean_environment(**changes):
-    """What a user's shell would have, and nothing of the machine's own Hugging Face settings."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "GIT_", "XDG_"))}
+    """What a user's shell would have: no Hugging Face settings of this machine, and nothing trusted yet."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "GIT_", "XDG_", "PRETRAINED_TRUST"))}
     env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "NO_PROXY": "*", "no_proxy": "*"}
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
