@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -174,10 +174,17 @@ std::string read_inside(const fs::path& folder, const std::string& relative, uin
   return read_all(file, (folder / relative).string(), limit);
 }
 
+std::string unique_number() {
+  uint64_t number = 0;
+  while (getrandom(&number, sizeof number, 0) != ssize_t(sizeof number))
+    if (errno != EINTR) throw_errno("getrandom", errno);
+  return std::to_string(number);
+}
+
 AtomicFile::AtomicFile(fs::path target, unsigned mode) : target_(std::move(target)) {
-  static std::atomic<int> counter = 0;
-  std::string suffix = ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
-  temporary_ = target_.parent_path() / ("." + target_.filename().string() + suffix);
+  std::string suffix = ".tmp-" + unique_number();
+  std::string name = target_.filename().string().substr(0, 200);  // 255 bytes with all of it
+  temporary_ = target_.parent_path() / ("." + name + suffix);
   file_ = FileDescriptor(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (file_.get() < 0) {
     int error = errno;

@@ -57,6 +57,10 @@ PRETRAINED_API std::string read_all(const FileDescriptor& file, const std::strin
 // Throws NotFoundError where `error` says that there is no such file, else IoError.
 [[noreturn]] PRETRAINED_API void throw_errno(const std::string& what, int error);
 
+// Digits for the name of a temporary file that no other process makes: neither one on another
+// machine or in another container that shares the disk, nor one that was killed.
+PRETRAINED_API std::string unique_number();
+
 // A new private file beside its target: temp name, write, fsync, rename. Dropped without commit()
 // it leaves nothing.
 class PRETRAINED_API AtomicFile {

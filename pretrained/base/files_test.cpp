@@ -152,6 +152,14 @@ TEST_F(Files, AnAbandonedWriteLeavesTheOldFile) {
   EXPECT_THROW(AtomicFile(folder / "none/x"), NotFoundError);
 }
 
+// In a container every process has the same number.
+TEST_F(Files, WhatAKilledProcessLeftIsInNobodysWay) {
+  std::string left = ".a.txt.tmp-" + std::to_string(getpid()) + "-";
+  for (int i = 0; i < 100; ++i) write_file_atomically(folder / (left + std::to_string(i)), "half");
+  write_file_atomically(folder / "a.txt", "new");
+  EXPECT_EQ(read_file(folder / "a.txt"), "new");
+}
+
 TEST_F(Files, ALockIsReleasedWhenItsHolderDies) {
   if (pid_t child = fork(); child == 0) {
     FileLock lock(folder / "lock");

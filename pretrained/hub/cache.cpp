@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <ctime>
@@ -52,8 +51,6 @@ void make_folders(const fs::path& folder) {
   if (error) throw_errno(folder.string(), error.value());
 }
 
-// Beside blobs/ and snapshots/, where no client looks: what a killed process leaves there is not
-// taken for a file of the repository.
 // References and links that a killed process did not bring to their places.
 void sweep(const fs::path& repo) {
   std::error_code error;
@@ -66,10 +63,9 @@ void sweep(const fs::path& repo) {
   }
 }
 
-fs::path temporary_name(const fs::path& repo) {
-  static std::atomic<int> counter = 0;
-  return repo / (".pretrained-" + std::to_string(getpid()) + "-" + std::to_string(counter++));
-}
+// Beside blobs/ and snapshots/, where no client looks: what a killed process leaves there is not
+// taken for a file of the repository.
+fs::path temporary_name(const fs::path& repo) { return repo / (".pretrained-" + unique_number()); }
 
 void move_into_place(const fs::path& from, const fs::path& to) {
   if (rename(from.c_str(), to.c_str()) == 0) return;

@@ -19,7 +19,7 @@ int64_t modified_ns(const struct stat& status) {
   return int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
 }
 
-// ".model.safetensors.tmp-4711-0": an AtomicFile that was killed.
+// ".model.safetensors.tmp-4711": an AtomicFile that was killed.
 bool is_temporary(const std::string& name) {
   size_t at = name.rfind(".tmp-");
   if (!name.starts_with('.') || at == name.npos || at == 0) return false;
