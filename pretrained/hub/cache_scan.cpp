@@ -15,7 +15,9 @@ namespace pretrained::hub {
 namespace fs = std::filesystem;
 namespace {
 
-std::optional<Repo> repo_of(const std::string& folder) {
+// Nothing for a folder that no client makes: somebody else's, a copy with another name.
+std::optional<Repo> repo_of(const Cache& cache, const fs::path& path) {
+  std::string folder = path.filename();
   static const std::pair<const char*, RepoType> types[] = {{"models--", RepoType::model},
                                                            {"datasets--", RepoType::dataset},
                                                            {"spaces--", RepoType::space}};
@@ -23,7 +25,11 @@ std::optional<Repo> repo_of(const std::string& folder) {
     if (!folder.starts_with(prefix)) continue;
     std::string id = folder.substr(std::string_view(prefix).size());
     if (size_t at = id.find("--"); at != id.npos) id.replace(at, 2, "/");
-    return Repo{id, type};
+    try {
+      Repo repo{id, type};
+      if (cache.repo_folder(repo) == path) return repo;
+    } catch (const ArgumentError&) {
+    }
   }
   return std::nullopt;
 }
@@ -161,8 +167,20 @@ std::set<fs::path> blobs_of(const fs::path& snapshot) {
   return blobs;
 }
 
+// What a link leads to is somebody else's.
+void check_no_links(const fs::path& folder) {
+  std::vector<fs::path> parts{folder};
+  for (auto* part : {"refs", "snapshots", "blobs", ".no_exist", "trees"})
+    parts.push_back(folder / part);
+  for (auto& part : parts)
+    if (fs::is_symlink(fs::symlink_status(part)))
+      throw FormatError(part.string() +
+                        ": a link in place of the folder; nothing is removed behind it");
+}
+
 uint64_t remove_revision(const Cache& cache, const Repo& repo, const std::string& commit) {
   fs::path folder = cache.repo_folder(repo), snapshot = cache.snapshot_folder(repo, commit);
+  check_no_links(folder);
   if (!fs::is_directory(fs::symlink_status(snapshot)))
     throw NotFoundError(repo.id + ": commit " + commit + " is not in the cache");
   // First the names, then what they stand for: nobody is led to something half gone.
@@ -197,7 +215,7 @@ std::string damage(const fs::path& file, const std::string& etag) {
 std::vector<CachedRepo> scan_cache(const Cache& cache) {
   std::vector<CachedRepo> repos;
   for (auto& folder : entries(cache.root())) {
-    auto repo = repo_of(folder.filename());
+    auto repo = repo_of(cache, folder);
     if (repo && fs::is_directory(fs::symlink_status(folder)))
       repos.push_back(scan_repo(cache, *repo));
   }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 #include <thread>
 
 #include "pretrained/base/error.h"
@@ -172,6 +173,15 @@ TEST_F(CacheTest, OneHoldsTheLockAndTheOtherWaits) {
   EXPECT_FALSE(fs::exists(folder / "elsewhere"));
 }
 
+TEST_F(CacheTest, WhatAKilledProcessOfTheSameNumberLeftIsInNobodysWay) {
+  for (int i = 0; i < 100; ++i)
+    fs::create_symlink(
+        "nothing", repo() / (".pretrained-" + std::to_string(getpid()) + "-" + std::to_string(i)));
+  EXPECT_EQ(read(add(kCommit, "a", kBlobId, "hello\n")), "hello\n");
+  cache->write_ref(kRepo, "main", kCommit);
+  EXPECT_EQ(cache->read_ref(kRepo, "main"), kCommit);
+}
+
 TEST_F(CacheTest, ScanTellsSizesReferencesAndProblems) {
   add(kCommit, "a", kBlobId, "hello\n");
   add(kCommit, "b", kBlobId, "hello\n");
@@ -219,6 +229,40 @@ TEST_F(CacheTest, RemovingTheLastRevisionRemovesTheRepository) {
   cache->write_ref(kRepo, "main", kCommit);
   EXPECT_EQ(remove_cached(*cache, kRepo, kCommit), 6u);
   EXPECT_TRUE(scan_cache(*cache).empty());
+}
+
+TEST_F(CacheTest, NothingIsRemovedBehindALink) {
+  add(kCommit, "a", kBlobId, "hello\n");
+  cache->write_ref(kRepo, "main", kCommit);
+  put(folder / "elsewhere/commits" / kCommit / "letter", "dear");
+  put(folder / "elsewhere/names/main", kCommit);
+  const std::map<std::string, std::string> links = {
+      {"snapshots", "commits"}, {".no_exist", "commits"}, {"refs", "names"}, {"blobs", "names"}};
+  for (auto& [name, target] : links) {
+    fs::path part = repo() / name, aside = repo() / "aside";
+    bool there = fs::exists(part);
+    if (there) fs::rename(part, aside);
+    fs::create_directory_symlink(folder / "elsewhere" / target, part);
+    EXPECT_THROW(remove_cached(*cache, kRepo, kCommit), FormatError) << name;
+    fs::remove(part);
+    if (there) fs::rename(aside, part);
+  }
+  EXPECT_TRUE(fs::exists(folder / "elsewhere/commits" / kCommit / "letter"));
+  EXPECT_TRUE(fs::exists(folder / "elsewhere/names/main"));
+  fs::create_directory_symlink(folder / "elsewhere", repo() / "more");
+  remove_cached(*cache, kRepo);  // links go, not what they lead to
+  EXPECT_FALSE(fs::exists(repo()));
+  EXPECT_TRUE(fs::exists(folder / "elsewhere/names/main"));
+}
+
+TEST_F(CacheTest, FoldersOfOthersAreNoRepositories) {
+  add(kCommit, "a", kBlobId, "hello\n");
+  for (auto* name :
+       {"models--", "models--a b", "models--org--net~", "models--a..b", "datasets--\x1b"})
+    fs::create_directory(folder / "hub" / name);
+  auto repos = scan_cache(*cache);
+  ASSERT_EQ(repos.size(), 1u);
+  EXPECT_EQ(repos[0].repo.id, "org/net");
 }
 
 TEST_F(CacheTest, VerifyFindsChangedBytes) {
