@@ -7,6 +7,7 @@
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/base/sha256.h"
+#include "pretrained/hub/blob_hash.h"
 #include "pretrained/hub/settings.h"
 
 namespace pretrained::hub {
@@ -16,13 +17,22 @@ namespace {
 constexpr auto kKept = std::chrono::hours(30 * 24);
 constexpr size_t kMostXorbs = 1024;  // 64 GiB of files; about 100 MB of memory
 
+// Only what add() makes, killed or not, is swept away: who knows what else lies there, or where a
+// link in place of the folder leads.
+bool is_ours(const std::string& name) {
+  std::string_view rest = name;
+  if (rest.starts_with('.')) rest.remove_prefix(1);
+  return is_hex(rest.substr(0, 64), 64) && rest.substr(64).starts_with(".shard");
+}
+
 void sweep(const fs::path& uploads) {
   std::error_code error;
   auto oldest = fs::file_time_type::clock::now() - kKept;
   for (fs::recursive_directory_iterator entry(uploads, error), end; !error && entry != end;
        entry.increment(error)) {
     std::error_code gone;
-    if (entry->is_regular_file(gone) && entry->last_write_time(gone) < oldest && !gone)
+    if (is_ours(entry->path().filename()) && entry->is_regular_file(gone) &&
+        entry->last_write_time(gone) < oldest && !gone)
       fs::remove(entry->path(), gone);
   }
 }

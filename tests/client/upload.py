@@ -289,6 +289,19 @@ class Killed(Client):
         self.assertLess(done["uploaded"], 400_000_000 - stored + 70_000_000)
         self.assertEqual(self.files(), self.local())
 
+    def test_only_its_own_notes_grow_old(self):
+        # A link in place of the folder leads to files that are none of the client's.
+        documents = self.folder / "documents"
+        old = self.write("documents/letters/old.txt", "dear")
+        note = self.write("documents/letters/" + "a" * 64 + ".shard", "x")
+        for path in (old, note):
+            os.utime(path, (1, 1))
+        home = pathlib.Path(self.env["HF_HOME"]) / "pretrained"
+        home.mkdir(parents=True)
+        (home / "upload").symlink_to(documents)
+        self.upload("xet=1", folder=self.write("model.bin", rng_bytes(5, 2_000_000)))
+        self.assertEqual((old.exists(), note.exists()), (True, False))
+
     def test_at_twenty_moments(self):
         def fill(seed):
             for i in range(3):
