@@ -47,13 +47,14 @@ std::string hex_field(const Json& object, const std::string& name, size_t digits
                     "'");
 }
 
-// Stricter than base's check_relative: no empty part, no ".", no end.
+// Stricter than base's check_relative: no empty part, no ".", no end; and nothing that git, run in
+// the folder later, would take for its own settings.
 std::string path_field(const Json& file, const std::string& what) {
   std::string path = string_field(file, "path", what);
   check_relative(what, path);
   std::string framed = "/" + path + "/";
   if (path.size() > kLongestPath || framed.find("//") != framed.npos ||
-      framed.find("/./") != framed.npos)
+      framed.find("/./") != framed.npos || framed.find("/.git/") != framed.npos)
     throw FormatError(what + ": the hub's answer: '" + printable(path) + "' is no path of a file");
   return path;
 }

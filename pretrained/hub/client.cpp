@@ -15,6 +15,7 @@ namespace {
 
 constexpr uint64_t kJsonLimit = 16 << 20;  // as Json::parse takes
 constexpr int kPages = 100'000;
+constexpr uint64_t kListLimit = 256 << 20;  // of all pages; about a million files
 
 std::chrono::milliseconds stall_timeout() {
   const char* value = std::getenv("HF_HUB_DOWNLOAD_TIMEOUT");
@@ -117,8 +118,10 @@ std::string shown(const Repo& repo, const std::string& revision) {
 void for_each_page(const HubClient& client, const std::string& url, const std::string& what,
                    const std::function<bool(const Json&)>& take) {
   std::string next = url;
-  for (int page = 0; page < kPages; ++page) {
+  uint64_t bytes = 0;
+  for (int page = 0; page < kPages && bytes <= kListLimit; ++page) {
     HttpResponse response = client.http().send(get_request(next));
+    bytes += response.body.size();
     if (!take(answer_of(response, what))) return;
     std::string link = next_page(response.header("link"));
     if (link.empty()) return;

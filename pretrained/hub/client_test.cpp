@@ -37,11 +37,11 @@ TEST(Answers, Files) {
 }
 
 TEST(Answers, PathsStayInside) {
-  for (std::string path :
-       std::vector<std::string>{"", "/a", "../a", "a/../b", "a//b", "a/", "./a", "a/./b", "a/..",
-                                R"(a\\b)", R"(a\u0000b)", std::string(5000, 'x')})
+  for (std::string path : std::vector<std::string>{
+           "", "/a", "../a", "a/../b", "a//b", "a/", "./a", "a/./b", "a/..", ".git/config",
+           "a/.git/hooks/x", ".git", R"(a\\b)", R"(a\u0000b)", std::string(5000, 'x')})
     EXPECT_THROW(files_of("[" + entry(path) + "]"), FormatError) << path;
-  for (std::string path : {"a", "..a", "a..", "...", ".a/b", "a b/\\u00fc"})
+  for (std::string path : {"a", "..a", "a..", "...", ".a/b", ".gitignore", "a b/\\u00fc"})
     EXPECT_EQ(files_of("[" + entry(path) + "]").size(), 1u) << path;
 }
 
@@ -110,6 +110,17 @@ TEST(Client, PagesStayOnTheHub) {
     EXPECT_THROW(client.list_files({"org/name"}, kOid), IntegrityError) << to;
   }
   EXPECT_TRUE(other.asked().empty());
+}
+
+TEST(Client, AListHasAnEnd) {
+  std::atomic<int> page = 0;
+  LoopbackServer server([&](const Asked&) {
+    std::string next = "<" + server.url("/next?" + std::to_string(page++)) + ">; rel=\"next\"";
+    return reply(200, "[" + std::string(16'000'000, ' ') + "]", {"Link: " + next});
+  });
+  HubClient client({.endpoint = server.url(), .token = ""});
+  EXPECT_THROW(client.list_files({"org/name"}, kOid), IntegrityError);
+  EXPECT_LT(page, 20);
 }
 
 TEST(Client, AFolderListsWhatIsInIt) {

@@ -19,6 +19,8 @@ namespace pretrained::hub {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr uint64_t kMostBytes = uint64_t(1) << 53;  // of a file, and of all that one call asks for
+
 // A blob that the power took away half written, or that somebody cut, comes again.
 bool has_size(const fs::path& file, uint64_t size) {
   std::error_code error;
@@ -144,7 +146,7 @@ class Operation {
 
   void check(const RemoteFile& file) const {
     check_relative(repo_.id, file.path);
-    if (!is_etag(file.etag()) || file.size > uint64_t(1) << 53)
+    if (!is_etag(file.etag()) || file.size > kMostBytes)
       throw IntegrityError(name() + ": " + printable(file.path) + ": the hub lists no valid hash");
   }
 
@@ -206,6 +208,8 @@ class Operation {
     uint64_t total = 0;
     for (auto& file : chosen) {
       snapshot.files.push_back(file.path);
+      if (file.size > kMostBytes - total)
+        throw IntegrityError(name() + ": the hub lists more bytes than there can be");
       total += file.size;
     }
     progress_.plan(chosen.size(), total);

@@ -12,6 +12,8 @@ namespace {
 constexpr int kAsked = 3;            // reconstructions, where addresses expire meanwhile
 constexpr int64_t kEarly = 60;       // seconds before its end that a token is renewed
 constexpr size_t kMaxTerms = 65536;  // of one answer
+// In memory for one range of a file, eight times what the range itself has at most.
+constexpr uint64_t kMaxHeld = 128 << 20;
 
 struct Term {
   std::string xorb;
@@ -121,6 +123,7 @@ class Assembly {
   uint64_t write(Range range) {
     uint64_t at = range.begin, skip = plan_.skip;
     for (auto& term : plan_.terms) {
+      if (at == range.end) break;
       const Piece& piece = piece_for(term);
       uint64_t size = 0;
       for (uint64_t i = term.first; i < term.end; ++i) {
@@ -169,6 +172,9 @@ class Assembly {
     auto [at, added] = pieces_.try_emplace(&span);
     Piece& piece = at->second;
     if (!added) return piece;
+    held_ += span.last - span.begin + 1;
+    if (held_ > kMaxHeld)
+      throw reader_.wrong("a range of the file is said to need too many chunks");
     HttpRequest request;
     request.url = span.url;
     request.send_token = false;  // the address is signed
@@ -199,6 +205,7 @@ class Assembly {
   Reader reader_;
   const FetchCallbacks& callbacks_;
   std::map<const Span*, Piece> pieces_;
+  uint64_t held_ = 0;  // bytes of them
 };
 
 int64_t now() {

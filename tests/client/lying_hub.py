@@ -244,6 +244,13 @@ class LyingHub(unittest.TestCase):
     def test_a_file_that_is_a_folder_too(self):
         self.refused(self.listing("a", "a/b"), ".", "FormatError", allow=[])
 
+    def test_sizes_beyond_all_disks(self):
+        def lie(request, answer):
+            if "/tree/" in request.path:
+                answer.headers.pop("link", None)
+                answer.body = json.dumps([{"type": "file", "path": f"{i}", "oid": f"{i:040x}", "size": 1 << 53} for i in range(2048)]).encode()
+        self.refused(lie, "more bytes than there can be", allow=[])
+
     # Xet's store.
     def test_wrong_chunks(self):
         def lie(request, answer):
@@ -266,6 +273,18 @@ class LyingHub(unittest.TestCase):
                        lambda plan: xorb(plan)["ranges"][0]["bytes"].update(end=1 << 60),
                        lambda plan: xorb(plan)["ranges"][0]["chunks"].update(start=1)):
             self.refused(changed(change), "model.safetensors", allow=["*.safetensors"], xet=True)
+
+    def test_a_reconstruction_that_fills_the_memory(self):
+        def lie(request, answer):
+            if "/reconstructions/" in request.path:
+                plan = json.loads(answer.body)
+                term = plan["terms"][0]
+                names = [f"{i:064x}" for i in range(1000)]
+                plan["xorbs"] |= {name: plan["xorbs"][term["hash"]][:1] for name in names}
+                plan["terms"] = [term | {"hash": name} for name in names]
+                plan["offset_into_first_range"] = 1 << 50
+                answer.body = json.dumps(plan).encode()
+        self.refused(lie, "too many chunks", allow=["*.safetensors"], xet=True)
 
     def test_addresses_that_expire(self):
         seen = []
