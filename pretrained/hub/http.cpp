@@ -179,6 +179,8 @@ void HttpClient::State::redirect(Leg& leg, const HttpResponse& response) const {
 HttpResponse HttpClient::send(const HttpRequest& request) {
   auto url = parse_url(request.url);
   if (!url) throw ArgumentError("no address of http or https: " + printable(request.url, 80));
+  if (state_->endpoint.is_https() && !url->is_https())
+    throw IntegrityError(url->shown + ": not https, as the hub is");
   if (state_->options.offline) throw OfflineError(url->shown + ": offline (HF_HUB_OFFLINE)");
   State::Lease lease(*state_);
   Leg leg{*url, request.method, request.headers, request.bearer, has_body(request)};

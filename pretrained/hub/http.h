@@ -24,7 +24,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;  // absolute
+  std::string url;  // absolute; where the endpoint has https, https too, or it is an IntegrityError
   Headers headers;
   std::string body;
   // A body that is not in memory: fills the buffer, from byte `offset` on; `body_size` bytes in

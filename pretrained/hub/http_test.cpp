@@ -159,6 +159,14 @@ TEST(Http, ATokenGoesToItsOwnOriginOnly) {
                 Not(HasSubstr("pw")));
 }
 
+TEST(Http, AHubOfHttpsLeadsNowhereElse) {
+  LoopbackServer server([](const Asked&) { return reply(200); });
+  HttpClient http({.endpoint = "https://hub.example", .token = "t"});
+  EXPECT_THROW(http.send({.method = "PUT", .url = server.url("/store"), .body = "weights"}),
+               IntegrityError);
+  EXPECT_TRUE(server.asked().empty());
+}
+
 TEST(Http, TransientAnswersAreRepeated) {
   int asked = 0;
   LoopbackServer server([&](const Asked&) {
