@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "pretrained/base/error.h"
+#include "pretrained/base/sha256.h"
 #include "pretrained/hub/blob_hash.h"
 
 namespace pretrained::hub {
@@ -118,7 +119,10 @@ bool LocalFolder::reuse(const Wanted& wanted) {
 }
 
 fs::path LocalFolder::part_base(const Wanted& wanted) {
-  return record(wanted.file.path, "." + wanted.file.etag());
+  // Shorter than the file's own name may be.
+  fs::path file = bookkeeping() / "download" / wanted.file.path;
+  return file.replace_filename(sha256_hex(file.filename().string()).substr(0, 16) + "." +
+                               wanted.file.etag());
 }
 
 void LocalFolder::place(const Wanted& wanted, PartFile& part) {

@@ -226,6 +226,15 @@ class Downloads(unittest.TestCase):
         self.check_tree(target)
         self.assertEqual(leftovers(target), [])
 
+    def test_a_name_as_long_as_pythons_clients_take(self):
+        source, name = self.home / "long", "n" * 240 + ".bin"
+        source.mkdir()
+        (source / name).write_bytes(random.Random(3).randbytes(200_000))
+        python(PUSH, "admin/long", source, env=self.hub.env(self.token))
+        python(PULL, "admin/long", json.dumps({"local_dir": str(self.home / "python")}), env=self.env)
+        self.download("admin/long", local_dir=str(self.home / "ours"))
+        self.assertEqual((self.home / "ours" / name).read_bytes(), (source / name).read_bytes())
+
     def test_folder_that_python_began(self):
         target = self.home / "here"
         python(PULL, "admin/net", json.dumps({"local_dir": str(target), "ignore_patterns": ["*.md"]}), env=self.env)
