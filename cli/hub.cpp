@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
+#include <string_view>
 
 #include "pretrained/base/error.h"
 #include "progress.h"
@@ -11,26 +12,46 @@
 namespace pretrained::cli {
 namespace {
 
+constexpr char kInterrupted[] = "interrupted; run the same command to go on";
+constexpr unsigned kGrace = 2;  // seconds
+
 class Interrupted : public Error {
  public:
-  Interrupted() : Error("interrupted; run the same command to go on") {}
+  Interrupted() : Error(kInterrupted) {}
   int exit_code() const override { return 130; }
 };
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// While it lives the first SIGINT is only noted; the second does what it always does.
+// Where nothing moves nobody looks: a hub that does not answer, a lock that another process holds.
+void give_up(int) {
+  for (std::string_view text : {"pretrained: ", kInterrupted, "\n"})
+    if (write(2, text.data(), text.size()) < 0) break;
+  _exit(130);
+}
+
+// While it lives the first SIGINT is noted and has a moment to be heeded; the second does what it
+// always does.
 class InterruptGuard {
  public:
   InterruptGuard() {
     interrupted = 0;
     struct sigaction action{};
-    action.sa_handler = [](int) { interrupted = 1; };
+    action.sa_handler = [](int) {
+      interrupted = 1;
+      alarm(kGrace);
+    };
     action.sa_flags = int(SA_RESETHAND);
     sigaction(SIGINT, nullptr, &before_);
-    if (before_.sa_handler != SIG_IGN) sigaction(SIGINT, &action, nullptr);
+    if (before_.sa_handler == SIG_IGN) return;
+    std::signal(SIGALRM, give_up);
+    sigaction(SIGINT, &action, nullptr);
   }
-  ~InterruptGuard() { sigaction(SIGINT, &before_, nullptr); }
+  ~InterruptGuard() {
+    sigaction(SIGINT, &before_, nullptr);
+    alarm(0);
+    std::signal(SIGALRM, SIG_DFL);
+  }
   InterruptGuard(const InterruptGuard&) = delete;
   void check() const {
     if (interrupted) throw Interrupted();

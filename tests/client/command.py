@@ -313,6 +313,20 @@ class Files(unittest.TestCase):
         pretrained("cache", "ls", "--cache-dir", "/nothing", env=env)
 
 
+    def test_one_interrupt_ends_a_wait(self):
+        env = hub.env(alice)
+        path = pathlib.Path(pretrained("download", "alice/files", env=env).stdout.strip())
+        held = [open(lock, "w") for lock in (path.parents[2] / ".locks").rglob("*.lock")]
+        for lock in held:
+            self.addCleanup(lock.close)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen([COMMAND, "download", "alice/files", "--force"], env=env, stderr=subprocess.PIPE, text=True)
+        self.assertIn("another process is downloading it", process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(20), 130)
+        self.assertEqual(process.stderr.read().splitlines()[-1], "pretrained: interrupted; run the same command to go on")
+
+
 class Slow(unittest.TestCase):
     """Transfers that last long enough to be looked at."""
 
