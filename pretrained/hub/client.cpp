@@ -99,7 +99,7 @@ Json HubClient::send_json(const std::string& method, const std::string& url, con
 
 Account HubClient::whoami() const {
   if (token().empty() && !offline())
-    throw Unauthorized("not logged in: `pretrained login`, or set HF_TOKEN");
+    throw Unauthorized("not logged in: `pretrained auth login`, or set HF_TOKEN");
   return read_account(get_json(endpoint() + "/api/whoami-v2", endpoint()), endpoint());
 }
 

@@ -110,9 +110,18 @@ class Operation {
 
   std::string find_commit() {
     if (is_hex(options_.revision, 40)) return options_.revision;
-    if (!offline_) return client_.resolve_revision(repo_, options_.revision);
+    if (!offline_) return ask_for_commit();
     if (auto commit = cache_.read_ref(repo_, options_.revision)) return *commit;
     throw OfflineError(name() + ": not in the cache " + cache_.root().string() + hint());
+  }
+
+  std::string ask_for_commit() try {
+    return client_.resolve_revision(repo_, options_.revision);
+  } catch (const NetworkError& error) {
+    auto commit = cache_.read_ref(repo_, options_.revision);
+    if (!commit) throw;
+    throw NetworkError(std::string(error.what()) + "; the cache knows commit " + *commit +
+                       ", which HF_HUB_OFFLINE=1 uses");
   }
 
   std::string hint() const {

@@ -1,6 +1,7 @@
 #include "pretrained/hub/http.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <mutex>
 #include <thread>
@@ -15,6 +16,7 @@ namespace {
 
 using std::chrono::milliseconds;
 constexpr int kRedirects = 5;
+constexpr int kFirstContact = 2;  // repetitions for a hub that has never answered
 
 bool has_body(const HttpRequest& request) {
   return !request.body.empty() || request.read_body || request.method == "POST" ||
@@ -26,9 +28,10 @@ bool is_transient(int status) {
          status == 504;
 }
 
-bool is_over(const Outcome& outcome, const HttpRequest& request, int tries) {
+bool is_over(const Outcome& outcome, const HttpRequest& request, int tries, bool known) {
   if (tries >= request.retries || outcome.delivered || outcome.final) return true;
-  if (!outcome.failure.empty()) return request.once && outcome.sent;
+  if (!outcome.failure.empty())
+    return outcome.sent ? request.once : !known && tries >= kFirstContact;
   int status = outcome.response.status;
   return !is_transient(status) || (request.once && status != 429 && status != 503);
 }
@@ -82,6 +85,7 @@ std::string HttpResponse::header(std::string_view name) const {
 struct HttpClient::State {
   HttpOptions options;
   Url endpoint;
+  std::atomic<bool> known = false;  // something has answered
   std::mutex mutex;
   // Each keeps its own connections alive; the last used is the next used.
   std::vector<CURL*> idle;
@@ -110,7 +114,7 @@ struct HttpClient::State {
     CURL* curl = nullptr;
   };
 
-  HttpResponse with_retries(CURL* curl, const HttpRequest& request, const Leg& leg) const;
+  HttpResponse with_retries(CURL* curl, const HttpRequest& request, const Leg& leg);
   void redirect(Leg& leg, const HttpResponse& response) const;
 };
 
@@ -138,11 +142,12 @@ bool HttpClient::is_own_origin(std::string_view url) const {
 }
 
 HttpResponse HttpClient::State::with_retries(CURL* curl, const HttpRequest& request,
-                                             const Leg& leg) const {
+                                             const Leg& leg) {
   for (int tries = 0;; ++tries) {
     Outcome outcome = attempt(curl, options, request, leg);
     bool answered = outcome.failure.empty();
-    if (is_over(outcome, request, tries)) {
+    if (answered) known = true;
+    if (is_over(outcome, request, tries, known)) {
       if (answered) return outcome.response;
       throw NetworkError(leg.url.shown + ": " + outcome.failure +
                          (tries ? ", " + std::to_string(tries + 1) + " times" : ""));

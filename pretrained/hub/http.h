@@ -47,6 +47,7 @@ struct HttpRequest {
   // bearer; never from https to http. One that breaks these rules is an IntegrityError.
   bool follow_redirects = true;
   // Of connection errors, 408, 429, 500, 502, 503, 504: after 1 s, 2, 4, 8, 8; Retry-After wins.
+  // Where nothing has ever answered and none can be reached, two are enough to know that.
   int retries = 5;
   // Must not happen twice: repeated only where the server cannot have acted on it, that is after
   // 429 and 503 and where no connection came about.

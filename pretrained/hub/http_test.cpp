@@ -258,6 +258,16 @@ TEST(Http, NobodyThere) {
   EXPECT_THAT(message, HasSubstr("2 times"));
   EXPECT_THAT(message, Not(HasSubstr("signature")));
   EXPECT_THAT(message, Not(HasSubstr("hf_secret")));
+  EXPECT_THAT(message_of<NetworkError>([&] { http.send({.url = url}); }), HasSubstr("3 times"));
+}
+
+TEST(Http, AHubThatHasAnsweredIsWaitedFor) {
+  auto server = std::make_unique<LoopbackServer>([](const Asked&) { return reply(200); });
+  HttpClient http(options(*server));
+  const std::string url = server->url();
+  EXPECT_EQ(http.send({.url = url}).status, 200);
+  server.reset();
+  EXPECT_THAT(message_of<NetworkError>([&] { http.send({.url = url}); }), HasSubstr("6 times"));
 }
 
 TEST(Http, StandingStill) {
@@ -385,8 +395,13 @@ TEST(Status, ErrorsAreTyped) {
   message(std::type_identity<Conflict>(), answer(412, ""));
   message(std::type_identity<NetworkError>(), answer(503, ""));
   message(std::type_identity<HubError>(), answer(507, ""));
+  unsetenv("HF_TOKEN");
   EXPECT_THAT(message(std::type_identity<Unauthorized>(), answer(401, "")),
-              HasSubstr("pretrained login"));
+              HasSubstr("log in with `pretrained auth login`"));
+  setenv("HF_TOKEN", "hf_wrong", 1);
+  EXPECT_THAT(message(std::type_identity<Unauthorized>(), answer(401, "")),
+              HasSubstr("HF_TOKEN is set and wins"));
+  unsetenv("HF_TOKEN");
   for (std::string body :
        {R"({"error":"no \u001b[31m such thing"})", R"({"error":["no \u001b[31m such thing"]})",
         R"({"errors":[{"message":"no \u001b[31m such thing"}]})", "no \x1b[31m such thing\n"})

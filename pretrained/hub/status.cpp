@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "pretrained/base/json.h"
 #include "pretrained/hub/errors.h"
 #include "pretrained/hub/http.h"
@@ -50,6 +52,14 @@ std::string message_of(const HttpResponse& response, const std::string& what) {
   return message;
 }
 
+// What the environment holds wins over a login, which would then not help.
+std::string how_to_log_in() {
+  for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
+    if (const char* value = std::getenv(name); value && *value)
+      return std::string("; ") + name + " is set and wins over `pretrained auth login`";
+  return "; log in with `pretrained auth login` or set HF_TOKEN";
+}
+
 }  // namespace
 
 void throw_for_status(const HttpResponse& response, const std::string& what) {
@@ -61,7 +71,7 @@ void throw_for_status(const HttpResponse& response, const std::string& what) {
   if (code == "GatedRepo") throw GatedRepository(message + "; ask for access on its page");
   switch (response.status) {
     case 401:
-      throw Unauthorized(message + "; log in with `pretrained login` or set HF_TOKEN");
+      throw Unauthorized(message + how_to_log_in());
     case 403:
       throw Unauthorized(message);
     case 404:

@@ -64,9 +64,9 @@ class Uploader {
     if (found.empty()) return;
     std::string more =
         found.size() > 1 ? ", and " + std::to_string(found.size() - 1) + " more" : "";
-    throw SecretFound(
-        found[0] + more +
-        "; nothing was uploaded: remove it, leave the file out, or say allow_secrets");
+    throw SecretFound(found[0] + more +
+                      "; nothing was uploaded: remove it, leave the file out, or say "
+                      "allow_secrets = true (--allow-secrets)");
   }
 
   void check_card(const std::vector<LocalFile>& files) {
@@ -75,7 +75,7 @@ class Uploader {
     if (card->size > kCardBytes)
       throw FormatError("README.md: longer than " + std::to_string(kCardBytes) + " bytes");
     for (auto& warning : client_.validate_card(repo_, SourceFile(*card).read_whole()))
-      progress_.notice("README.md: " + warning);
+      progress_.notice("warning: README.md: " + warning);
   }
 
   // A branch that is not there is made; an empty repository has no parent.

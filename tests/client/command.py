@@ -238,6 +238,8 @@ class Files(unittest.TestCase):
         offline = env | {"HF_HUB_OFFLINE": "1"}
         self.assertEqual(pretrained("download", "alice/files", env=offline).stdout.strip(), str(path))
         pretrained("download", "alice/other", env=offline, expect=6)
+        down = pretrained("download", "alice/files", env=env | {"HF_ENDPOINT": "http://127.0.0.1:1"}, expect=6)
+        self.assertIn(f"3 times; the cache knows commit {path.name}, which HF_HUB_OFFLINE=1 uses", down.stderr)
 
     def test_some_files(self):
         target = pathlib.Path(tempfile.mkdtemp(dir=hub.folder))
@@ -279,6 +281,7 @@ class Files(unittest.TestCase):
     def test_what_is_refused(self):
         secret = folder_of({"settings.py": "token = 'hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zAbC" + "'\n"})
         refused = pretrained("upload", "secrets", secret, "--quiet", env=self.env, expect=4).stderr
+        self.assertIn("--allow-secrets", refused)
         self.assertIn("settings.py", refused)
         self.assertNotIn("aB3dE5gH7jK9", refused)
         pretrained("upload", "secrets", secret, "--allow-secrets", env=self.env)
