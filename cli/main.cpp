@@ -42,6 +42,11 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.footer(
+      "Examples:\n  pretrained new my-model\n"
+      "  pretrained predict my-model my-model/test.png --trust-remote-code\n"
+      "  HF_ENDPOINT=http://127.0.0.1:8080 pretrained auth login    # without it: huggingface.co\n"
+      "  pretrained upload org/my-model ./my-model\n"
+      "  pretrained predict org/my-model@<commit> photo.jpg --trust-remote-code\n"
       "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not permitted or untrusted, 5 bad data, "
       "6 network, 130 interrupted.");
   add_predict(app);

@@ -21,6 +21,20 @@ std::vector<std::string> verb_names(const CLI::App& command) {
   return names;
 }
 
+// `login` where `auth login` is meant.
+std::string full_name(const CLI::App& group, const std::string& word) {
+  for (auto* verb : group.get_subcommands([](const CLI::App*) { return true; })) {
+    if (verb->check_name(word)) return verb->get_name();
+    if (auto rest = full_name(*verb, word); !rest.empty()) return verb->get_name() + " " + rest;
+  }
+  return "";
+}
+
+std::string verb_suggestion(const CLI::App& command, const std::string& word) {
+  auto inner = full_name(command, word);
+  return inner.empty() ? suggestion(word, verb_names(command)) : "; did you mean '" + inner + "'?";
+}
+
 }  // namespace
 
 // CLI11's own words, or better ones where a word is misspelt.
@@ -33,10 +47,10 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error, int
     command = command->get_subcommands().front();
     name += " " + command->get_name();
   }
-  std::vector<std::string> verbs = verb_names(*command), options = option_names(*command);
+  std::vector<std::string> options = option_names(*command);
   std::string word = next < argc ? argv[next] : "";
-  if (!verbs.empty() && !word.empty() && word[0] != '-')
-    return "no subcommand '" + word + "'" + suggestion(word, verbs) + " (" + name +
+  if (!verb_names(*command).empty() && !word.empty() && word[0] != '-')
+    return "no subcommand '" + word + "'" + verb_suggestion(*command, word) + " (" + name +
            " --help lists them)";
   for (int i = next; i < argc && std::string(argv[i]) != "--"; ++i) {
     word = argv[i];

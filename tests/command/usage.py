@@ -24,6 +24,8 @@ class Usage(unittest.TestCase):
         self.assert_usage(["predict", "m", "x.png", "--josn"], "no option '--josn'; did you mean '--json'?", "pretrained predict --help")
         self.assert_usage([], "pretrained --help")
         self.assert_usage(["auth", "lgin"], "no subcommand 'lgin'; did you mean 'login'? (pretrained auth --help lists them)")
+        self.assert_usage(["login"], "no subcommand 'login'; did you mean 'auth login'? (pretrained --help lists them)")
+        self.assert_usage(["repo", "move-it"], "no subcommand 'move-it' (pretrained repo --help lists them)")
         self.assert_usage(["repo", "branch"], "(pretrained repo branch --help shows what there is)")
         self.assert_usage(["repo", "tag", "create"], "REPO is required (pretrained repo tag create --help")
         self.assert_usage(["download", "org/name", "--inclde", "x"], "did you mean '--include'?")
