@@ -1,6 +1,10 @@
 #include <ATen/CPUGeneratorImpl.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <torch/torch.h>
+#include <unistd.h>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
@@ -15,21 +19,49 @@ namespace pretrained {
 namespace fs = std::filesystem;
 namespace {
 
+// Locked while it is used. What a killed process left, weights and all, goes with the next push.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "pretrained-push-XXXXXX").string();
-    if (!mkdtemp(name.data())) throw_errno(name, errno);
-    path_ = name;
+    const fs::path parent = fs::temp_directory_path();
+    sweep(parent);
+    do {  // once more where another's sweep took it before it was locked
+      std::string name = (parent / (kPrefix + std::string("XXXXXX"))).string();
+      if (!mkdtemp(name.data())) throw_errno(name, errno);
+      path_ = name;
+      lock_ = open_folder(path_);
+      if (lock_.get() < 0 && errno != ENOENT) throw_errno(name, errno);
+    } while (flock(lock_.get(), LOCK_EX) != 0 || status_of(lock_).st_nlink == 0);
   }
   ~TemporaryFolder() {
     std::error_code ignored;
     fs::remove_all(path_, ignored);
   }
-  const fs::path& path() const { return path_; }
+  fs::path path() const { return path_ / "model"; }  // saving locks the folder it saves into
 
  private:
+  static constexpr const char* kPrefix = "pretrained-push-";
+
+  static FileDescriptor open_folder(const fs::path& path) {
+    return FileDescriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  static struct stat status_of(const FileDescriptor& folder) {
+    struct stat status{};
+    fstat(folder.get(), &status);
+    return status;
+  }
+  static void sweep(const fs::path& parent) {
+    std::error_code error, ignored;
+    for (fs::directory_iterator at(parent, error), end; !error && at != end; at.increment(error)) {
+      if (!at->path().filename().string().starts_with(kPrefix)) continue;
+      FileDescriptor folder = open_folder(at->path());
+      if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0 && status_of(folder).st_uid == geteuid())
+        fs::remove_all(at->path(), ignored);
+    }
+  }
+
   fs::path path_;
+  FileDescriptor lock_;
 };
 
 hub::HubClient client_for(const PushToHub& options) {

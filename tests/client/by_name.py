@@ -1,5 +1,5 @@
 """Models by name: push_to_hub proves what it publishes; from_pretrained takes one commit of it, its code from where it says."""
-import json, os, pathlib, subprocess, sys, tempfile, unittest
+import json, os, pathlib, signal, subprocess, sys, tempfile, unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "hub"))
 import harness
@@ -80,6 +80,20 @@ print(json.dumps(api.create_commit({repo!r}, [CommitOperationAdd(k, v.encode()) 
         self.push("config", "only-config")
         self.assertEqual(self.config_of("alice/only-config")["hidden_size"], 5)
         self.assertIn("no file named", self.predict("alice/only-config", "--code", self.pinned(), expect=3).stderr)
+
+    def test_what_a_killed_push_left_goes_with_the_next(self):
+        scratch = self.folder / "scratch"
+        scratch.mkdir()
+        env = self.env | {"TMPDIR": str(scratch)}
+        process = subprocess.Popen([PUSH, "shards", "killed"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (left := list(scratch.glob("pretrained-push-*/*"))) and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        self.assertTrue(left, "it was too fast")
+        (scratch / "pretrained-push-ours").symlink_to(self.folder)
+        harness.run(PUSH, "plain", "killed", env=env)
+        self.assertEqual([p.name for p in scratch.glob("pretrained-push-*")], ["pretrained-push-ours"])
 
     def pinned(self):
         oid = self.push("plain", "code").stdout.split()[0]
