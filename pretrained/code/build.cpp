@@ -52,6 +52,35 @@ std::string read_entry(const Cache& cache, const std::string& name, const std::s
   return std::move(*bytes);
 }
 
+struct Entry {
+  std::string name;
+  Note note;
+  Compiler compiler;
+};
+
+Entry entry_for(const Sources& sources, const std::string& stub, const std::string& function,
+                const Toolchain& toolchain) {
+  Compiler compiler = describe_compiler(toolchain);
+  Note note{uint32_t(toolchain.api_level), make_key(sources, stub, function, toolchain, compiler)};
+  return {note.key + ".so", note, compiler};
+}
+
+// From the cache, or compiled now.
+std::string verified_bytes(const Entry& entry, const Sources& sources, const std::string& stub,
+                           const std::string& function, const Toolchain& toolchain) {
+  Cache cache(toolchain.cache_dir, toolchain.secret_file);
+  auto needed = needed_libraries(toolchain);
+  std::string bytes = read_entry(cache, entry.name, function, entry.note, needed);
+  if (!bytes.empty()) return bytes;
+  FileLock lock(toolchain.cache_dir / (entry.note.key + ".lock"));
+  bytes = read_entry(cache, entry.name, function, entry.note, needed);
+  if (!bytes.empty()) return bytes;
+  // What was made is used, not what is read again.
+  bytes = compile(sources, stub, function, entry.note, toolchain, entry.compiler);
+  cache.write(entry.name, bytes);
+  return bytes;
+}
+
 }  // namespace
 
 void* Library::symbol(const char* name) const {
@@ -66,28 +95,22 @@ const Library& load(const Sources& sources, const std::string& stub, const std::
                     const Toolchain& toolchain) {
   static std::mutex mutex;
   static auto* const libraries = new std::map<std::string, std::unique_ptr<Library>>;
-  Compiler compiler = describe_compiler(toolchain);
-  Note note{uint32_t(toolchain.api_level), make_key(sources, stub, entry, toolchain, compiler)};
+  Entry cached = entry_for(sources, stub, entry, toolchain);
   std::lock_guard guard(mutex);
-  auto& library = (*libraries)[note.key];
+  auto& library = (*libraries)[cached.note.key];
   if (library) return *library;
-  std::string name = note.key + ".so";
-  fs::path path = toolchain.cache_dir / name;
-  Cache cache(toolchain.cache_dir, toolchain.secret_file);
-  auto needed = needed_libraries(toolchain);
-  std::string bytes = read_entry(cache, name, entry, note, needed);
-  if (bytes.empty()) {
-    FileLock lock(toolchain.cache_dir / (note.key + ".lock"));
-    bytes = read_entry(cache, name, entry, note, needed);
-    if (bytes.empty()) {
-      // What was made is opened, not what is read again.
-      bytes = compile(sources, stub, entry, note, toolchain, compiler);
-      cache.write(name, bytes);
-    }
-  }
+  fs::path path = toolchain.cache_dir / cached.name;
+  std::string bytes = verified_bytes(cached, sources, stub, entry, toolchain);
   library =
       std::make_unique<Library>(Library{open_library(bytes, toolchain.cache_dir, path), path});
   return *library;
+}
+
+FileDescriptor build(const Sources& sources, const std::string& stub, const std::string& entry,
+                     const Toolchain& toolchain) {
+  Entry cached = entry_for(sources, stub, entry, toolchain);
+  std::string bytes = verified_bytes(cached, sources, stub, entry, toolchain);
+  return sealed_memory(bytes, toolchain.cache_dir / cached.name);
 }
 
 }  // namespace pretrained::code

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "pretrained/base/files.h"
 #include "pretrained/code/closure.h"
 #include "pretrained/code/toolchain.h"
 
@@ -30,5 +31,10 @@ struct Library {
 // FormatError for code or libraries that break the rules.
 PRETRAINED_API const Library& load(const Sources& sources, const std::string& stub,
                                    const std::string& entry, const Toolchain& toolchain);
+
+// The same without opening it: sealed memory that holds the verified bytes. IoError where the
+// kernel lets none be executed.
+PRETRAINED_API FileDescriptor build(const Sources& sources, const std::string& stub,
+                                    const std::string& entry, const Toolchain& toolchain);
 
 }  // namespace pretrained::code

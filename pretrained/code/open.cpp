@@ -32,7 +32,7 @@ std::string path_of(const FileDescriptor& file) {
 }
 
 // Not open where the kernel gives no executable memory.
-FileDescriptor sealed_memory(const std::string& bytes, const std::string& name) {
+FileDescriptor try_sealed_memory(const std::string& bytes, const std::string& name) {
   constexpr unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   FileDescriptor memory(memfd_create("pretrained-model-code", flags | MFD_EXEC));
   // Kernels before 6.3 do not know the flag.
@@ -61,10 +61,16 @@ FileDescriptor unnamed_file(const std::string& bytes, const fs::path& folder,
 
 }  // namespace
 
+FileDescriptor sealed_memory(const std::string& bytes, const std::string& name) {
+  FileDescriptor memory = try_sealed_memory(bytes, name);
+  if (memory.get() < 0) throw_errno(name + ": no memory for compiled code", errno);
+  return memory;
+}
+
 void* open_library(const std::string& bytes, const fs::path& folder, const std::string& name,
                    Memory memory) {
   FileDescriptor file;
-  if (memory == Memory::sealed) file = sealed_memory(bytes, name);
+  if (memory == Memory::sealed) file = try_sealed_memory(bytes, name);
   if (file.get() < 0) file = unnamed_file(bytes, folder, name);
   void* handle = dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "pretrained/base/export.h"
+#include "pretrained/base/files.h"
 
 namespace pretrained::code {
 
@@ -16,5 +17,8 @@ enum class Memory { sealed, unnamed_file };
 // CompileError, IoError.
 PRETRAINED_API void* open_library(const std::string& bytes, const std::filesystem::path& folder,
                                   const std::string& name, Memory memory = Memory::sealed);
+
+// The bytes in memory that nobody can change. IoError where the kernel lets none be executed.
+FileDescriptor sealed_memory(const std::string& bytes, const std::string& name);
 
 }  // namespace pretrained::code
