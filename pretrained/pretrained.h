@@ -5,6 +5,7 @@
 #include "pretrained/hub/download.h"
 #include "pretrained/hub/login.h"
 #include "pretrained/hub/upload.h"
+#include "pretrained/isolation/isolation.h"
 #include "pretrained/model.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/no_init.h"

@@ -2,6 +2,7 @@
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
+#include "pretrained/isolation/isolation.h"
 #include "pretrained/model/custom_code.h"
 #include "pretrained/model/locate.h"
 
@@ -90,6 +91,19 @@ std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, const F
   return config;
 }
 
+// Only code that the model brings along: what is registered here is trusted already.
+AnyModel isolated(const Found& found, const std::string& auto_class, const std::string& name,
+                  const FromPretrained& options) {
+  if (!found.auto_map.contains(auto_class)) throw_no_class(found, auto_class, name);
+  Json config = found.config;
+  detail::override_fields(config, options.config_overrides, "config.json");
+  auto model = isolation::start(auto_class, found.code, found.auto_map, config, options);
+  fetch_weights(found.model, options);
+  detail::load_into(*model, found.model.folder, options);
+  model->eval();
+  return AnyModel(model);
+}
+
 }  // namespace
 
 Json AnyConfig::find(const std::string& field) const {
@@ -122,6 +136,7 @@ namespace detail {
 AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name,
                               const FromPretrained& options) {
   Found found = look(name, options);
+  if (options.isolation == Isolation::process) return isolated(found, auto_class, name, options);
   const ModelClass& model_class = choose_model(found, auto_class, name, options);
   auto config = read_config(*model_class.config, found, options);
   fetch_weights(found.model, options);

@@ -20,8 +20,6 @@ namespace pretrained {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr auto kEntry = "pretrained_classes_v1";
-
 std::mutex table_mutex;
 std::map<std::string, std::unique_ptr<ClassTable>>& tables() {
   static auto* const tables = new std::map<std::string, std::unique_ptr<ClassTable>>;
@@ -51,7 +49,7 @@ std::string entry_stub(const AutoMap& auto_map, const code::Sources& sources) {
              "<::" + reference.class_name + ">());\n";
   }
   return includes + "#include \"pretrained/model/custom_code.h\"\n" +
-         "extern \"C\" __attribute__((visibility(\"default\"))) void " + kEntry +
+         "extern \"C\" __attribute__((visibility(\"default\"))) void " + kCustomCodeEntry +
          "(pretrained::ClassTable& table) {\n" + lines + "}\n";
 }
 
@@ -84,11 +82,10 @@ std::string digest_headers(const fs::path& folder) {
   throw CompileError(at.name() + ": " + error.what(), error.command, error.log);
 }
 
-const code::Library& compile_and_load(const Located& at, const code::Sources& sources,
-                                      const std::string& stub, const AutoMap& auto_map,
-                                      const FromPretrained& options) {
+template <class F>
+decltype(auto) with_readable_errors(const Located& at, const AutoMap& auto_map, F&& body) {
   try {
-    return code::load(sources, stub, kEntry, toolchain(options.notice));
+    return body();
   } catch (const CompileError& error) {
     rethrow(error, at, auto_map);
   } catch (const FormatError& error) {
@@ -225,6 +222,12 @@ FoundCode find_code(const Located& model, const AutoMap& auto_map, const FromPre
   return {std::move(at), std::move(review)};
 }
 
+// Saved again, the code lies beside the weights.
+AutoMap beside(AutoMap auto_map) {
+  for (auto& [auto_class, reference] : auto_map) reference.repo = reference.commit = "";
+  return auto_map;
+}
+
 }  // namespace
 
 CodeReview review_custom_code(const Located& model, const AutoMap& auto_map,
@@ -238,25 +241,58 @@ const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map
                                    const FromPretrained& options) {
   FoundCode found = find_code(model, auto_map, options);
   const Located& at = found.at;
-  options.trust_remote_code.require(found.review, options.notice, [&](CodeReview& shown) {
-    describe_commit(at, options, shown);
-  });
+  options.trust_remote_code.require(
+      found.review, options.notice,
+      [&](CodeReview& shown) { describe_commit(at, options, shown); });
   code::Sources& sources = found.review.files;
   std::string stub = entry_stub(auto_map, sources);
   std::string key = found.review.digest + "\n" + stub;
   std::lock_guard lock(table_mutex);
   auto& table = tables()[key];
   if (table) return *table;
-  const code::Library& library = compile_and_load(at, sources, stub, auto_map, options);
-  auto* entry = reinterpret_cast<void (*)(ClassTable&)>(library.symbol(kEntry));
+  auto& library = with_readable_errors(at, auto_map, [&]() -> const code::Library& {
+    return code::load(sources, stub, kCustomCodeEntry, toolchain(options.notice));
+  });
+  auto* entry = reinterpret_cast<void (*)(ClassTable&)>(library.symbol(kCustomCodeEntry));
   auto loaded = std::make_unique<ClassTable>();
   entry(*loaded);
   loaded->sources = std::move(sources);
-  loaded->references = auto_map;
-  for (auto& [auto_class, reference] : loaded->references)
-    reference.repo = reference.commit = "";  // saved again, the code lies beside the weights
+  loaded->references = beside(auto_map);
   table = std::move(loaded);
   return *table;
+}
+
+CompiledCode compile_custom_code(const Located& model, const AutoMap& auto_map,
+                                 const FromPretrained& options) {
+  FoundCode found = find_code(model, auto_map, options);
+  code::Sources& sources = found.review.files;
+  FileDescriptor library = with_readable_errors(found.at, auto_map, [&] {
+    return code::build(sources, entry_stub(auto_map, sources), kCustomCodeEntry,
+                       toolchain(options.notice));
+  });
+  return {std::move(sources), beside(auto_map), std::move(library)};
+}
+
+const ModelClass& adopt_foreign_class(const CompiledCode& code, const code::Reference& reference,
+                                      const std::string& auto_class, const ConfigClass& config,
+                                      const std::vector<std::string>& inputs) {
+  std::lock_guard lock(table_mutex);
+  std::string key =
+      "isolated\n" + code::digest(code.sources) + "\n" + auto_class + "\n" + reference.text();
+  auto& table = tables()[key];
+  if (!table) {
+    auto* own_config = new ConfigClass(config);
+    auto* model = new ModelClass{
+        reference.class_name, own_config, inputs, [](const ConfigBase&) -> std::shared_ptr<Model> {
+          throw Error("a model that runs isolated is not made here: load it by its name");
+        }};
+    table = std::make_unique<ClassTable>();
+    table->configs["AutoConfig"] = own_config;
+    table->models[auto_class] = model;
+    table->sources = code.sources;
+    table->references = code.auto_map;
+  }
+  return *table->models.at(auto_class);
 }
 
 const ClassTable* find_custom_code(const ConfigClass& config_class) {

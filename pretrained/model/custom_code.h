@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "pretrained/base/files.h"
 #include "pretrained/code/closure.h"
 #include "pretrained/code/reference.h"
 #include "pretrained/code/toolchain.h"
@@ -41,6 +42,21 @@ CodeReview review_custom_code(const Located& model, const AutoMap& auto_map,
 // give the same table.
 const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map,
                                    const FromPretrained& options);
+
+// For code that this process must not run: the sources, and the compiled library as a sealed file
+// in memory, not opened. Its entry fills a ClassTable.
+inline constexpr auto kCustomCodeEntry = "pretrained_classes_v1";
+struct CompiledCode {
+  code::Sources sources;
+  AutoMap auto_map;
+  FileDescriptor library;
+};
+CompiledCode compile_custom_code(const Located& model, const AutoMap& auto_map,
+                                 const FromPretrained& options);
+// A class of such code, known by name only; it can be saved again with its sources.
+const ModelClass& adopt_foreign_class(const CompiledCode& code, const code::Reference& reference,
+                                      const std::string& auto_class, const ConfigClass& config,
+                                      const std::vector<std::string>& inputs);
 
 // The table a loaded class came from, or nullptr for a class of this program.
 const ClassTable* find_custom_code(const ConfigClass& config_class);

@@ -185,7 +185,8 @@ void notice_new_weights(const Model& model, const fs::path& folder, const Plan& 
 }
 
 // Mapped weights that stay as they are take no time; converting and moving does.
-void assign(const Plan& plan, std::optional<torch::Dtype> dtype, const FromPretrained& options) {
+void assign(const Model& model, const Plan& plan, std::optional<torch::Dtype> dtype,
+            const FromPretrained& options) {
   uint64_t done = 0, total = 0;
   for (auto& [own, stored] : plan.assignments) total += stored.nbytes();
   auto report = [&] {
@@ -194,6 +195,12 @@ void assign(const Plan& plan, std::optional<torch::Dtype> dtype, const FromPretr
   report();
   std::map<const void*, at::Tensor> values;  // by the model's memory: tied tensors stay tied
   for (auto& [own, stored] : plan.assignments) {
+    if (model.keeps_memory()) {
+      at::Tensor(own).copy_(aligned(stored));
+      done += stored.nbytes();
+      report();
+      continue;
+    }
     at::Tensor& value = values[own.numel() > 0 ? own.data_ptr() : &own];
     if (!value.defined() || value.sizes() != own.sizes()) {
       at::Tensor source = aligned(stored);
@@ -215,6 +222,7 @@ void load_into(Model& model, const fs::path& folder, const FromPretrained& optio
   check_device(options.device);
   NamedTensors checkpoint = rename(load_folder(folder, options.variant), options);
   auto dtype = wanted_dtype(model, folder, checkpoint, options);
+  model.begin_loading(dtype);
   Plan plan = compare(model.state_dict(), checkpoint, options);
   if (options.report) *options.report = plan.report;
   if (!plan.errors_missing.empty() || !plan.errors_unexpected.empty() ||
@@ -226,9 +234,9 @@ void load_into(Model& model, const fs::path& folder, const FromPretrained& optio
                        plan.errors_missing, plan.errors_unexpected, plan.report.mismatched_keys);
   notice_new_weights(model, folder, plan, options);
   torch::NoGradGuard no_grad;
-  assign(plan, dtype, options);
+  assign(model, plan, dtype, options);
   // What the checkpoint lacks (and may lack) follows in dtype and device.
-  if (dtype && !plan.report.all_matched()) model.to(*dtype);
+  if (dtype && !plan.report.all_matched() && !model.keeps_memory()) model.to(*dtype);
   if (!options.device.is_cpu()) model.to(options.device);
 }
 

@@ -82,6 +82,11 @@ class PRETRAINED_API Model : public torch::nn::Module {
   // of hub/errors.h: nothing is published then.
   PushResult push_to_hub(const std::string& repo, const PushToHub& options = {});
 
+  // For a model whose memory is not its own alone (isolation): told the dtype of its weights before
+  // they are loaded, and to be filled by copying.
+  virtual void begin_loading(std::optional<torch::Dtype>) {}
+  virtual bool keeps_memory() const { return false; }
+
   int64_t num_parameters(bool only_trainable = false) const;
   torch::Dtype dtype() const;    // of the first floating-point parameter
   torch::Device device() const;  // of the first parameter

@@ -4,6 +4,7 @@
 
 #include <c10/core/Device.h>
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -29,6 +30,14 @@ struct LoadReport {
 using Progress = std::function<void(uint64_t done, uint64_t total)>;
 // Called with one line before long work (compiling) and for warnings.
 using Notice = std::function<void(const std::string& line)>;
+
+// Where a model's own code runs (pretrained/isolation/isolation.h).
+enum class Isolation { none, process };
+struct IsolationLimits {
+  uint64_t memory_bytes = 0;                  // address space; 0: as much as the machine has memory
+  std::chrono::milliseconds call_timeout{0};  // of one call; 0: none
+  uint64_t output_bytes = uint64_t{4} << 30;  // of one call's outputs together
+};
 
 struct FromPretrained {
   // Whether the model's C++ code may be compiled and run: true, false or a TrustPolicy. Left out,
@@ -58,6 +67,10 @@ struct FromPretrained {
   LoadReport* report = nullptr;
   Progress progress;
   Notice notice;
+
+  // process: the code runs in a process of its own that can only compute; it need not be trusted.
+  Isolation isolation = Isolation::none;
+  IsolationLimits isolation_limits;
 
   // For names of repositories on a hub (HF_ENDPOINT):
   std::string token;                // empty: that of the login
