@@ -41,6 +41,8 @@ void add_predict(CLI::App& app) {
       ->check(CLI::Range(1, 1000000));
   command->add_flag("--trust-remote-code", arguments.trust_remote_code,
                     "compile and run the C++ code that comes with the model");
+  command->add_flag("--isolate", arguments.isolate,
+                    "run that code in a process that can only compute; it need not be trusted");
   command
       ->add_option("--code", arguments.code,
                    "use the C++ code of this folder or org/repo@commit instead")

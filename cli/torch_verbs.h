@@ -16,7 +16,7 @@ struct Predict {
   Common common;
   std::string model, code, subfolder, variant, dtype = "auto", device = "cpu", auto_class;
   std::string revision = "main";
-  bool trust_remote_code = false, local_files_only = false;
+  bool trust_remote_code = false, isolate = false, local_files_only = false;
   std::vector<std::string> images;
   std::string input, output;  // named tensors
   size_t batch_size = 8;

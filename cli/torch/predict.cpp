@@ -194,6 +194,7 @@ FromPretrained options_of(const Predict& arguments) {
                          .dtype = arguments.dtype,
                          .code = arguments.code,
                          .local_files_only = arguments.local_files_only};
+  if (arguments.isolate) options.isolation = Isolation::process;
   try {
     options.device = c10::Device(arguments.device);
   } catch (const c10::Error&) {
