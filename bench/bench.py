@@ -1,4 +1,4 @@
-"""./dev bench [start|load|code|xet|hub|transfer] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
+"""./dev bench [start|load|code|isolation|xet|hub|transfer] [--json] [--runs N]: ours and the peer in one run, interleaved; medians and their ratio.
 
 usage: bench.py BUILD_FOLDER [NAME…]
 """
@@ -14,7 +14,7 @@ import time
 
 parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
 parser.add_argument("build")
-parser.add_argument("names", nargs="*", help="start, load, code, xet, hub, transfer; all without a name")
+parser.add_argument("names", nargs="*", help="start, load, code, isolation, xet, hub, transfer; all without a name")
 parser.add_argument("--json", action="store_true")
 parser.add_argument("--runs", type=int, default=5)
 options = parser.parse_args()
@@ -50,7 +50,7 @@ def row(case, ours, peer, peer_name, unit, target, at_most=None):
     ours, peer = statistics.median(ours), statistics.median(peer) if peer else None
     ratio = peer / ours if peer else None
     ok = (ratio is None or target is None or ratio >= target) and (at_most is None or ours <= at_most)
-    goal = "" if target is None and at_most is None else f"≥ {target}×" if target is not None else f"≤ {at_most} {unit}"
+    goal = "" if target is None and at_most is None else f"≥ {target:.3g}×" if target is not None else f"≤ {at_most} {unit}"
     rows.append({"case": case, "ours": ours, "peer": peer, "peer_name": peer_name, "unit": unit, "ratio": ratio, "target": goal, "ok": ok})
 
 
@@ -122,6 +122,15 @@ def bench_code():
         None, at_most=0.020)
 
 
+def bench_isolation():
+    folder = work / "resnet50d"
+    if not folder.exists():
+        measure([*OURS, "make", folder])
+    pairs = [measure([*OURS, "isolation", folder])[2] for _ in range(options.runs)]
+    row("8 images through ResNet-50d, isolated (peer: here)", [isolated for _, isolated in pairs], [here for here, _ in pairs], "in-process",
+        "s", 1 / 1.05)
+
+
 def bench_xet():
     import xet
 
@@ -139,7 +148,7 @@ def print_table():
     width = max(len(r["case"]) for r in rows)
     print(f"{'case':{width}}  {'ours':>10}  {'peer':>10}  {'ratio':>8}  {'target':>9}  peer")
     for r in rows:
-        ratio = "–" if r["ratio"] is None else f"{r['ratio']:.1f}×"
+        ratio = "–" if r["ratio"] is None else f"{r['ratio']:.2f}×"
         mark = "" if not r["target"] else "ok" if r["ok"] else "MISSED"
         print(f"{r['case']:{width}}  {number(r['ours'], r['unit']):>10}  {number(r['peer'], r['unit']):>10}  {ratio:>8}  "
               f"{r['target']:>9}  {r['peer_name']}  {mark}")
@@ -157,8 +166,8 @@ def bench_transfer():
     transfer.bench(build, work, options.runs, row)
 
 
-benches = {"start": bench_start, "load": bench_load, "code": bench_code, "xet": bench_xet, "hub": bench_hub,
-           "transfer": bench_transfer}
+benches = {"start": bench_start, "load": bench_load, "code": bench_code, "isolation": bench_isolation, "xet": bench_xet,
+           "hub": bench_hub, "transfer": bench_transfer}
 for name in options.names or benches:
     if name not in benches:
         sys.exit(f"bench: no benchmark '{name}'; there are {', '.join(benches)}")

@@ -7,11 +7,13 @@
 //   construct                  ResNet-50d for loading
 //   code FOLDER                AutoModel on a folder with code: first call of this process
 //   registered FOLDER          the same with the class registered
+//   isolation FOLDER           calls of 8 images here and isolated, by turns: medians of both
 //   make, make-large           write such folders
 #include <pretrained/model/weights.h>
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 
@@ -43,6 +45,24 @@ struct LargeModel : pretrained::PreTrainedModel<LargeModel, LargeConfig> {
   }
   torch::Tensor forward(torch::Tensor tensor) { return tensor; }
 };
+
+static std::pair<double, double> isolation_medians(const std::string& folder) {
+  using pretrained::AutoModelForImageClassification;
+  auto here = AutoModelForImageClassification::from_pretrained(folder, {.trust_remote_code = true});
+  auto isolated = AutoModelForImageClassification::from_pretrained(
+      folder, {.isolation = pretrained::Isolation::process});
+  c10::InferenceMode guard;
+  auto images = torch::ones({8, 3, 224, 224});
+  std::vector<double> times[2];
+  for (int i = 0; i < 11; ++i)
+    for (int side : {0, 1}) {
+      auto start = Clock::now();
+      (side ? isolated : here)(images);
+      if (i > 0) times[side].push_back(since(start));
+    }
+  for (auto& side : times) std::sort(side.begin(), side.end());
+  return {times[0][times[0].size() / 2], times[1][times[1].size() / 2]};
+}
 
 int main(int argc, char** argv) try {
   std::string what = argv[1];
@@ -82,6 +102,9 @@ int main(int argc, char** argv) try {
                                                            ResnetModelForImageClassification>();
     auto model = pretrained::AutoModelForImageClassification::from_pretrained(argv[2]);
     std::cout << since(start) << "\n";
+  } else if (what == "isolation") {
+    auto [here, isolated] = isolation_medians(argv[2]);
+    std::cout << here << "\n" << isolated << "\n";
   } else if (what == "make") {
     ResnetConfig config{
         .block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true};
