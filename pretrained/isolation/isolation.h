@@ -8,7 +8,8 @@
 // bounded memory and time (lockdown.h); in this process nothing of it is ever mapped. Tensors cross
 // by shared memory. Parameters, buffers and gradients are shared tensors: named_parameters() and
 // state_dict() are the model's own, an optimiser here trains it there. Outputs are bit-equal to
-// those of the same code in this process.
+// those of the same code in this process with its weights in memory (use_mmap = false; products of
+// matrices differ in the last bit with how those are aligned).
 //
 // A model that crashes, hangs (call_timeout) or breaks the rules is a ModelProcessError here, and
 // nothing else; the model is then of no further use. What it throws, also for want of memory, is
