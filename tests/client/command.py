@@ -71,12 +71,13 @@ def on_terminal(*words, env, columns=100, act=None, keys=None):
     process = subprocess.Popen([COMMAND, *map(str, words)], stdin=slave, stdout=slave, stderr=slave, env=env,
                                start_new_session=True)
     os.close(slave)
-    if keys:
-        os.write(master, keys.encode())
     text = b""
     try:
         while part := os.read(master, 65536):
             text += part
+            if keys and b"[y/N] " in text:  # what is typed before the question is no answer
+                os.write(master, keys.encode())
+                keys = None
             if act:
                 act(text.decode(errors="replace"), process)
     except OSError:  # Linux: the other side is closed
