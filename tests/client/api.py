@@ -48,7 +48,7 @@ class Account(Case):
     def test_no_token_and_a_bad_one(self):
         self.assertIn("not logged in", self.fails("Unauthorized", 4, "whoami", who=None))
         self.tokens["mallory"] = "hf_" + "x" * 34
-        self.assertIn("log in", self.fails("Unauthorized", 4, "whoami", who="mallory"))
+        self.assertIn("HF_TOKEN is set", self.fails("Unauthorized", 4, "whoami", who="mallory"))
 
     def test_offline(self):
         error = client.tool("whoami", env=self.server.env(self.tokens["alice"], HF_HUB_OFFLINE=1), expect=6)
