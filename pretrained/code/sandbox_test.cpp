@@ -2,14 +2,19 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <chrono>
+#include <thread>
 
+#include <chrono>
 #include <cstddef>
+#include <thread>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
@@ -103,10 +108,18 @@ TEST_P(Guarded, IsBounded) {
   auto& limit = job.time_limit;
   limit = std::chrono::seconds(1);
   auto start = std::chrono::steady_clock::now();
-  auto result = run("(sleep 100 &) ; (setsid sleep 100 &) ; echo mine; while :; do :; done");
+  // A length of its own: the same test of the other guard may run beside this one.
+  std::string sleep = "sleep " + std::to_string(100'000 + getpid());
+  auto result =
+      run("(" + sleep + " &) ; (setsid " + sleep + " &) ; echo mine; while :; do :; done");
   EXPECT_TRUE(result.timed_out || result.exit_code > 128) << result.exit_code;
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
-  EXPECT_EQ(run_process({"sh", "-c", "ps ax | grep '[s]leep 100'"}).output, "");
+  auto left = [&] {
+    return run_process({"sh", "-c", "ps ax | grep '[s]" + sleep.substr(1) + "'"}).output;
+  };
+  while (!left().empty() && std::chrono::steady_clock::now() - start < std::chrono::seconds(20))
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // killed, not yet collected
+  EXPECT_EQ(left(), "");
   limit = std::chrono::seconds(60);
   job.memory_limit = 200 << 20;
   EXPECT_NE(run("/usr/bin/python3 -c \"x = bytearray(1 << 30)\"").exit_code, 0);
