@@ -1,44 +1,14 @@
 """./dev bench transfer: repositories up and down, our command against Python's `hf`, on the same hub."""
+import math
 import os
 import pathlib
 import shutil
-import socket
 import sys
 import tempfile
-import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/hub"))
-
-
-class Relay:
-    """Passes everything on to the hub and counts the bytes: for what is sent, not for how fast."""
-
-    def __init__(self, port):
-        self.target, self.sent, self.received = port, 0, 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            client = self.listener.accept()[0]
-            server = socket.create_connection(("127.0.0.1", self.target))
-            for source, sink, name in ((client, server, "sent"), (server, client, "received")):
-                threading.Thread(target=self.pump, args=(source, sink, name), daemon=True).start()
-
-    def pump(self, source, sink, name):
-        try:
-            while data := source.recv(1 << 18):
-                setattr(self, name, getattr(self, name) + len(data))
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "tests" / name) for name in ("hub", "client")]
+from slow_proxy import SlowProxy
 
 
 class Bench:
@@ -132,7 +102,7 @@ class Bench:
         """A fine-tuned checkpoint: one of eight layers differs. Time, and bytes through a relay that counts them."""
         base = self.large_folder(256 << 20)
         weights = (base / "model.safetensors").read_bytes()
-        relay = Relay(self.hub.port)
+        relay = SlowProxy(self.hub.port, math.inf, piece=1 << 18)  # counts, and slows nothing down
         moved = {"ours": {"up": [], "down": []}, "peer": {"up": [], "down": []}}
 
         def change(side):

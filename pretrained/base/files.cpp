@@ -8,11 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "pretrained/base/error.h"
+#include "pretrained/base/text.h"
 
 namespace pretrained {
 namespace fs = std::filesystem;
@@ -121,11 +121,6 @@ std::string link_text(int folder, const std::string& relative) {
   return size < 0 ? "" : std::string(text, size_t(size));
 }
 
-bool is_hex(std::string_view text, std::initializer_list<size_t> sizes) {
-  return std::find(sizes.begin(), sizes.end(), text.size()) != sizes.end() &&
-         text.find_first_not_of("0123456789abcdef") == text.npos;
-}
-
 // The cache of the hub's clients keeps the files of a snapshot as links to the blobs beside it,
 //   <repo>/snapshots/<commit>/<path> → ../../[../…]blobs/<hash>, in <repo>
 //   <repo>/blobs/<hash>              → ../../blobs/<hh>/<hash>, shared by all, or a file
@@ -137,7 +132,7 @@ FileDescriptor open_snapshot_link(const fs::path& folder, const std::string& rel
     inside = repo.filename() / inside;
     repo = repo.parent_path();
   }
-  if (!is_hex(repo.filename().string(), {40})) return {};
+  if (!is_hex(repo.filename().string(), 40)) return {};
   std::string path = (fs::path("snapshots") / repo.filename() / inside).string(), up;
   for (char c : path) up += c == '/' ? "../" : "";
   repo = repo.parent_path().parent_path();
@@ -145,13 +140,13 @@ FileDescriptor open_snapshot_link(const fs::path& folder, const std::string& rel
   std::string text = link_text(root.get(), path);
   if (!text.starts_with(up + "blobs/")) return {};
   std::string blob = text.substr(up.size());
-  if (!is_hex(blob.substr(6), {40, 64})) return {};
+  if (!is_hex(blob.substr(6), 40) && !is_hex(blob.substr(6), 64)) return {};
   constexpr int kFlags = O_RDONLY | O_NONBLOCK;
   FileDescriptor file(open_strictly(root.get(), blob, kFlags));
   if (file.get() >= 0) return file;
   text = link_text(root.get(), blob);
   if (!text.starts_with("../../blobs/") || text.size() < 15 || text[14] != '/' ||
-      !is_hex(text.substr(12, 2), {2}) || !is_hex(text.substr(15), {64}))
+      !is_hex(text.substr(12, 2), 2) || !is_hex(text.substr(15), 64))
     return {};
   FileDescriptor all(open(repo.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   return FileDescriptor(open_strictly(all.get(), text.substr(6), kFlags));

@@ -1,5 +1,6 @@
 #include "pretrained/base/process.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
@@ -193,6 +194,13 @@ ProcessResult run_process(const std::vector<std::string>& argv, const fs::path& 
     collect(output.reader.get(), std::chrono::steady_clock::now() + std::chrono::seconds(2), late);
   result.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   return result;
+}
+
+fs::path library_of(const void* symbol) {
+  Dl_info info;
+  if (dladdr(symbol, &info) == 0 || !info.dli_fname)
+    throw Error("cannot find out where the library was loaded from");
+  return fs::canonical(info.dli_fname);
 }
 
 }  // namespace pretrained

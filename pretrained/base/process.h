@@ -39,4 +39,7 @@ run_process(const std::vector<std::string>& argv, const std::filesystem::path& d
 // The program's full path, or empty.
 PRETRAINED_API std::filesystem::path find_program(const std::string& name);
 
+// The shared library or program that `symbol` is part of, its links followed.
+PRETRAINED_API std::filesystem::path library_of(const void* symbol);
+
 }  // namespace pretrained

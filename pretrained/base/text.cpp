@@ -27,6 +27,10 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+bool is_hex(std::string_view text, size_t digits) {
+  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
 std::string near_match(const std::string& word, const std::vector<std::string>& known) {
   std::string best;
   size_t nearest = kFar;

@@ -13,6 +13,7 @@
 #include "pretrained/base/files.h"
 #include "pretrained/base/json.h"
 #include "pretrained/base/sha256.h"
+#include "pretrained/base/text.h"
 #include "pretrained/code/diff.h"
 
 namespace pretrained {
@@ -93,10 +94,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kMaxTrustFile = 16 << 20, kMaxFrames = 16 << 20;
-
-bool is_hex(const std::string& text, size_t size) {
-  return text.size() == size && text.find_first_not_of("0123456789abcdef") == text.npos;
-}
 
 const Json& member(const Json& object, const char* name, const std::string& where) {
   if (auto* found = object.find(name)) return *found;

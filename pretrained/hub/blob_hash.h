@@ -8,11 +8,10 @@
 #include <string_view>
 
 #include "pretrained/base/export.h"
+#include "pretrained/base/text.h"
 
 namespace pretrained::hub {
 
-// So many lower-case hexadecimal digits and nothing else.
-PRETRAINED_API bool is_hex(std::string_view text, size_t digits);
 // What a blob may be called: 40 or 64 digits.
 PRETRAINED_API bool is_etag(std::string_view text);
 

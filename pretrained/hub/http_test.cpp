@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 using testing::Asked;
 using ::testing::HasSubstr;
 using testing::LoopbackServer;
+using testing::message_of;
 using ::testing::Not;
 using testing::Reply;
 using testing::reply;
@@ -19,17 +20,6 @@ using testing::reply;
 HttpOptions options(const LoopbackServer& server) {
   return {
       .endpoint = server.url(), .token = "hf_secret", .stall_timeout = 300ms, .retry_base = 1ms};
-}
-
-template <class Kind, class F>
-std::string message_of(F&& call) {
-  try {
-    call();
-  } catch (const Kind& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error of the kind that was expected";
-  return "";
 }
 
 std::string token_of(const Asked& asked) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "pretrained/base/text.h"
 #include "pretrained/hub/client.h"
 
 namespace pretrained::hub {
@@ -56,10 +57,6 @@ std::optional<RepoReference> parse_repo_reference(const std::string& text) {
   return reference;
 }
 
-bool is_commit_hash(std::string_view text) {
-  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
-}
+bool is_commit_hash(std::string_view text) { return is_hex(text, 40); }
 
 }  // namespace pretrained::hub

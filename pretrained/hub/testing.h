@@ -2,6 +2,7 @@
 // For tests: a server on the loopback that gives canned answers and remembers what it was asked.
 
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -161,5 +162,17 @@ class LoopbackServer {
   std::vector<std::thread> threads_;
   std::thread acceptor_;
 };
+
+// What the error says that `call` must throw.
+template <class Kind, class F>
+std::string message_of(F&& call) {
+  try {
+    call();
+  } catch (const Kind& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "no error of the kind that was expected";
+  return "";
+}
 
 }  // namespace pretrained::hub::testing

@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using hub::testing::Asked;
 using hub::testing::LoopbackServer;
+using hub::testing::message_of;
 using hub::testing::reply;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -51,17 +52,6 @@ class Tokens : public ::testing::Test {
 
   fs::path home_;
 };
-
-template <class Kind, class F>
-std::string message_of(F&& call) {
-  try {
-    call();
-  } catch (const Kind& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error of the kind that was expected";
-  return "";
-}
 
 TEST_F(Tokens, EnvironmentBeforeFile) {
   EXPECT_EQ(hub::find_token(), "");

@@ -1,6 +1,5 @@
 #include "pretrained/isolation/process.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -12,6 +11,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "pretrained/base/process.h"
 #include "pretrained/isolation/isolation.h"
 
 extern char** environ;
@@ -21,14 +21,12 @@ namespace fs = std::filesystem;
 namespace {
 
 fs::path worker_program() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&worker_program), &info) == 0 || !info.dli_fname)
-    throw Error("cannot find out where the library was loaded from");
-  fs::path root = fs::canonical(info.dli_fname).parent_path();
+  fs::path library = library_of(reinterpret_cast<const void*>(&worker_program));
+  fs::path root = library.parent_path();
   for (auto* place : {"../libexec/pretrained/pretrained-worker", "../bin/pretrained-worker",
                       "../../libexec/pretrained/pretrained-worker"})
     if (fs::exists(root / place)) return root / place;
-  throw NotFoundError("pretrained-worker is not beside " + std::string(info.dli_fname) +
+  throw NotFoundError("pretrained-worker is not beside " + library.string() +
                       ": install the library as a whole");
 }
 

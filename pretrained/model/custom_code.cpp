@@ -1,6 +1,5 @@
 #include "pretrained/model/custom_code.h"
 
-#include <dlfcn.h>
 #include <torch/version.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
+#include "pretrained/base/process.h"
 #include "pretrained/base/sha256.h"
 #include "pretrained/base/version.h"
 #include "pretrained/code/build.h"
@@ -24,13 +24,6 @@ std::mutex table_mutex;
 std::map<std::string, std::unique_ptr<ClassTable>>& tables() {
   static auto* const tables = new std::map<std::string, std::unique_ptr<ClassTable>>;
   return *tables;
-}
-
-fs::path library_of(const void* symbol) {
-  Dl_info info;
-  if (dladdr(symbol, &info) == 0 || !info.dli_fname)
-    throw Error("cannot find out where the library was loaded from");
-  return fs::canonical(info.dli_fname);
 }
 
 // The file that makes the classes reachable by name. Every pasted name has passed the grammar of
@@ -241,9 +234,9 @@ const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map
                                    const FromPretrained& options) {
   FoundCode found = find_code(model, auto_map, options);
   const Located& at = found.at;
-  options.trust_remote_code.require(
-      found.review, options.notice,
-      [&](CodeReview& shown) { describe_commit(at, options, shown); });
+  options.trust_remote_code.require(found.review, options.notice, [&](CodeReview& shown) {
+    describe_commit(at, options, shown);
+  });
   code::Sources& sources = found.review.files;
   std::string stub = entry_stub(auto_map, sources);
   std::string key = found.review.digest + "\n" + stub;

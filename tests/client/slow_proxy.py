@@ -3,8 +3,8 @@ import socket, threading, time
 
 
 class SlowProxy:
-    def __init__(self, port, bytes_per_second):
-        self.target, self.speed, self.received, self.sent = port, bytes_per_second, 0, 0
+    def __init__(self, port, bytes_per_second, piece=16384):
+        self.target, self.speed, self.piece, self.received, self.sent = port, bytes_per_second, piece, 0, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -21,7 +21,7 @@ class SlowProxy:
 
     def pump(self, source, sink, counter):
         try:
-            while part := source.recv(16384):
+            while part := source.recv(self.piece):
                 setattr(self, counter, getattr(self, counter) + len(part))
                 time.sleep(len(part) / self.speed)
                 sink.sendall(part)
