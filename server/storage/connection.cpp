@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kIdleStatements = 256;
 constexpr int kRestartMilliseconds = 200;
-constexpr int kCheckpointPages = 1'000, kRestartPages = 8'192;
+constexpr int kCheckpointPages = 1'000, kRestartPages = 8'192, kRetryPages = 1'024;
 
 // SQLite's own handler sleeps longer and longer, and starves beside a busy process.
 int wait_when_busy(void* limit, int tries) {
@@ -137,12 +137,13 @@ Connection::Connection(const std::filesystem::path& file) try
 }
 
 // After a commit that left `pages` in the log. Readers that follow each other without a gap keep
-// SQLite from ever starting the log again; so every 32 MiB we wait a moment for those in it.
+// SQLite from ever starting the log again; so from 32 MiB on we wait a moment for those in it, and
+// where one stays longer, again every 4 MiB.
 void Connection::checkpoint(int pages) noexcept {
-  if (pages < kCheckpointPages) restarts_tried_ = 0;
+  if (pages < kCheckpointPages) next_restart_ = kRestartPages;
   if (pages < kCheckpointPages) return;
-  bool restart = pages / kRestartPages > restarts_tried_;
-  restarts_tried_ = pages / kRestartPages;
+  bool restart = pages >= next_restart_;
+  if (restart) next_restart_ = pages + kRetryPages;
   busy_milliseconds_ = kRestartMilliseconds;
   sqlite3_wal_checkpoint_v2(database_.getHandle(), nullptr,
                             restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,

@@ -37,7 +37,7 @@ class Connection : public Transaction {
   void checkpoint(int pages) noexcept;
   std::string file_;
   static constexpr int kBusyMilliseconds = 60'000;
-  int busy_milliseconds_ = kBusyMilliseconds, restarts_tried_ = 0;
+  int busy_milliseconds_ = kBusyMilliseconds, next_restart_ = 0;
   SQLite::Database database_;
   std::multimap<std::string, std::unique_ptr<SQLite::Statement>, std::less<>> idle_;
 };
