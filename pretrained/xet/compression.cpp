@@ -12,7 +12,8 @@
 namespace pretrained::xet {
 namespace {
 
-constexpr size_t kSample = 8 << 10;
+// What is tried first: pieces from all over, of whole groups of four bytes.
+constexpr size_t kPieces = 8, kPiece = 1 << 10, kSample = kPieces * kPiece;
 constexpr size_t kLeastGain = 32;  // a part of the size
 
 std::array<size_t, 5> planes(size_t size) {
@@ -122,15 +123,25 @@ std::string compress(std::string_view raw, Scheme scheme) {
 }
 
 Scheme compress(std::string_view raw, std::string& stored) {
-  // Headers differ from what follows them: the sample is from the middle, whole groups of four.
+  thread_local std::string pieces;
   std::string_view sample = raw;
-  if (raw.size() > 2 * kSample) sample = raw.substr(raw.size() / 8 * 4, kSample);
+  if (raw.size() > 2 * kSample) {
+    pieces.clear();
+    for (size_t i = 0; i < kPieces; ++i)
+      pieces += raw.substr((raw.size() - kPiece) * i / (kPieces - 1) / 4 * 4, kPiece);
+    sample = pieces;
+  }
+  auto gains = [&](std::string_view bytes, size_t size) {
+    return size + bytes.size() / kLeastGain < bytes.size();
+  };
   pack(sample, Scheme::bg4_lz4, stored);
   size_t grouped = stored.size();
   pack(sample, Scheme::lz4, stored);
   Scheme scheme = grouped < stored.size() ? Scheme::bg4_lz4 : Scheme::lz4;
+  // Noise, such as the mantissas of trained weights, is seen here already.
+  if (!gains(sample, std::min(grouped, stored.size()))) return Scheme::none;
   if (sample.size() != raw.size() || scheme != Scheme::lz4) pack(raw, scheme, stored);
-  return stored.size() + raw.size() / kLeastGain < raw.size() ? scheme : Scheme::none;
+  return gains(raw, stored.size()) ? scheme : Scheme::none;
 }
 
 Compressed compress(std::string_view raw) {

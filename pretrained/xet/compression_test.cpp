@@ -54,6 +54,12 @@ TEST(Compression, TakesTheShortest) {
   while (text.size() < 60000) text += "line " + std::to_string(text.size()) + " of a text file\n";
   EXPECT_EQ(chosen(text), Scheme::lz4);
   EXPECT_EQ(chosen(""), Scheme::none);
+  // Wherever an eighth of it can be packed.
+  for (size_t at : {0, 30000, 70000, 110000}) {
+    std::string noise = random_bytes(1, 131072);
+    noise.replace(at, 20000, 20000, 'a');
+    EXPECT_NE(chosen(noise), Scheme::none) << at;
+  }
   // A gain of nothing to speak of is not worth the time of every reader.
   EXPECT_EQ(chosen(random_bytes(1, 80000) + std::string(1500, 'a')), Scheme::none);
 }
