@@ -22,8 +22,8 @@ uint32_t read_u24(const char* at) {
   return byte(0) | byte(1) << 8 | byte(2) << 16;
 }
 
-void write_u24(uint64_t value, std::string& out) {
-  for (int i = 0; i < 3; ++i) out += char(value >> (8 * i) & 0xFF);
+void write_u24(uint64_t value, char* out) {
+  for (int i = 0; i < 3; ++i) out[i] = char(value >> (8 * i) & 0xFF);
 }
 
 // `header` are 8 bytes; `table` is what stands before.
@@ -175,15 +175,15 @@ XorbTable XorbVerifier::finish(const Hash& expected) {
   return table;
 }
 
-void append_record(std::string_view stored, Scheme scheme, uint64_t size, std::string& out) {
-  if (size == 0 || size > kMaxRawChunk || stored.size() > most_stored(size))
+std::array<char, kRecordHeader> record_header(uint64_t stored_size, Scheme scheme, uint64_t size) {
+  if (size == 0 || size > kMaxRawChunk || stored_size > most_stored(size))
     throw FormatError("xorb: no record holds " + std::to_string(size) + " bytes, " +
-                      std::to_string(stored.size()) + " stored");
-  out += '\0';
-  write_u24(stored.size(), out);
-  out += char(scheme);
-  write_u24(size, out);
-  out += stored;
+                      std::to_string(stored_size) + " stored");
+  std::array<char, kRecordHeader> header{};
+  write_u24(stored_size, &header[1]);
+  header[4] = char(scheme);
+  write_u24(size, &header[5]);
+  return header;
 }
 
 bool XorbWriter::fits(uint64_t size) const {
@@ -210,7 +210,8 @@ const ChunkRecord& XorbWriter::append(std::string_view stored, Scheme scheme, ui
   ChunkRecord chunk{bytes_.size(), uint32_t(stored.size()), uint32_t(size), scheme, hash};
   // Address space only: pages are taken as they are filled, and never copied to a larger string.
   if (bytes_.capacity() < kMaxXorb) bytes_.reserve(kMaxXorb);
-  append_record(stored, scheme, size, bytes_);
+  auto header = record_header(stored.size(), scheme, size);
+  bytes_.append(header.data(), header.size()) += stored;
   tree_.add(hash, size);
   add(table_, chunk);
   return table_.chunks.back();

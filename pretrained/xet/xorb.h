@@ -14,6 +14,7 @@
 // Every rule is checked before a byte is used; a xorb that breaks one is a FormatError that names
 // chunk and offset. Threads: functions are reentrant; writers and verifiers belong to one thread.
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -81,9 +82,10 @@ class PRETRAINED_API XorbVerifier {
   bool in_chunk_ = false, in_footer_ = false;
 };
 
-// Header and stored bytes of one chunk, for whoever writes a xorb piece by piece.
-PRETRAINED_API void append_record(std::string_view stored, Scheme scheme, uint64_t size,
-                                  std::string& out);
+// The header of one chunk's record, for whoever writes a xorb piece by piece: the stored bytes
+// follow it.
+PRETRAINED_API std::array<char, kRecordHeader> record_header(uint64_t stored_size, Scheme scheme,
+                                                             uint64_t size);
 
 class PRETRAINED_API XorbWriter {
  public:

@@ -69,10 +69,9 @@ TEST(Xorb, RecordLayout) {
   writer.append("abc");
   EXPECT_EQ(writer.bytes(), std::string("\0\3\0\0\0\3\0\0abc", 11));
   EXPECT_EQ(writer.hash(), chunk_hash("abc"));
-  std::string record;
-  append_record("abc", Scheme::none, 3, record);
-  EXPECT_EQ(record, writer.bytes());
-  EXPECT_NE(error_of([&] { append_record("abc", Scheme::lz4, 0, record); }), "no error");
+  auto header = record_header(3, Scheme::none, 3);
+  EXPECT_EQ(std::string(header.data(), header.size()) + "abc", writer.bytes());
+  EXPECT_NE(error_of([&] { record_header(3, Scheme::lz4, 0); }), "no error");
 }
 
 TEST(Xorb, VerifierTakesAnyPieces) {

@@ -1,7 +1,5 @@
 #include "server/cas/ingest.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 
 namespace pretrained::server {
@@ -11,8 +9,6 @@ namespace {
 constexpr size_t kMaxPlaces = 256 << 10;
 // A file may always have this many terms; one that has more has this many chunks a term.
 constexpr size_t kFreeRuns = 64, kRunChunks = 4;
-// The disk starts on a xorb while it is still being packed, and fsync finds little left to do.
-constexpr uint64_t kPushStep = 4 << 20;
 // A chunk that compression makes shorter by less than an eighth stays as it is and goes from file
 // to socket without being touched.
 constexpr size_t kLeastGain = 8;
@@ -101,36 +97,30 @@ void Ingest::remember(const Hash& chunk, Place place) {
 }
 
 Ingest::Place Ingest::pack(std::string_view chunk, const Hash& hash) {
-  if (staged_ && (table_.chunks.size() == xet::kMaxXorbChunks ||
-                  table_.end + xet::kRecordHeader + chunk.size() > xet::kMaxXorb ||
-                  table_.raw_size + chunk.size() > xet::kMaxXorb))
+  if (packing_ && (table_.chunks.size() == xet::kMaxXorbChunks ||
+                   table_.end + xet::kRecordHeader + chunk.size() > xet::kMaxXorb ||
+                   table_.raw_size + chunk.size() > xet::kMaxXorb))
     close_xorb();
-  if (!staged_) {
-    staged_ = store_.blobs.stage(chunk.size());
+  if (!packing_) {
+    writers_[writing_].begin(store_.blobs.stage(chunk.size()));
     packing_ = uint32_t(xorbs_.size());
     xorbs_.push_back({});
   }
-  auto compressed = xet::compress(chunk);
-  bool gains = compressed.bytes.size() <= chunk.size() - chunk.size() / kLeastGain;
-  xet::Scheme scheme = gains ? compressed.scheme : xet::Scheme::none;
-  std::string_view stored = gains ? compressed.bytes : chunk;
-  std::string record;
-  xet::append_record(stored, scheme, chunk.size(), record);
-  staged_->write(record);
+  xet::Scheme scheme = xet::compress(chunk, packed_);
+  if (packed_.size() > chunk.size() - chunk.size() / kLeastGain) scheme = xet::Scheme::none;
+  std::string_view stored = scheme == xet::Scheme::none ? chunk : packed_;
+  auto header = xet::record_header(stored.size(), scheme, chunk.size());
+  writers_[writing_].write({header.data(), header.size()});
+  writers_[writing_].write(stored);
   table_.chunks.push_back({.offset = table_.end,
                            .stored_size = uint32_t(stored.size()),
                            .size = uint32_t(chunk.size()),
                            .scheme = scheme,
                            .hash = hash});
-  table_.end = staged_->size();
+  table_.end = table_.chunks.back().end();
   table_.raw_size += chunk.size();
   xorb_tree_.add(hash, chunk.size());
-  if (table_.end - pushed_ >= kPushStep) {
-    sync_file_range(staged_->fd(), off_t(pushed_), off_t(table_.end - pushed_),
-                    SYNC_FILE_RANGE_WRITE);
-    pushed_ = table_.end;
-  }
-  Place place{packing_, uint32_t(table_.chunks.size() - 1)};
+  Place place{*packing_, uint32_t(table_.chunks.size() - 1)};
   remember(hash, place);
   return place;
 }
@@ -138,17 +128,17 @@ Ingest::Place Ingest::pack(std::string_view chunk, const Hash& hash) {
 // The disk finishes one xorb while the next is packed.
 void Ingest::close_xorb() {
   if (publishing_.valid()) publishing_.get();
-  table_.hash = xorbs_[packing_] = xorb_tree_.root();
+  table_.hash = xorbs_[*packing_] = xorb_tree_.root();
   auto& made = made_.emplace_back(Made{std::exchange(table_, {}), ""});
-  publishing_ = std::async(
-      std::launch::async,
-      [this, &made, staged = std::move(*staged_)]() mutable { publish(made, std::move(staged)); });
-  staged_.reset();
+  auto& writer = writers_[writing_];
+  publishing_ = std::async(std::launch::async, [this, &made, &writer] { publish(made, writer); });
+  writing_ = 1 - writing_;
+  packing_.reset();
   xorb_tree_ = {};
-  pushed_ = 0;
 }
 
-void Ingest::publish(Made& made, StagedBlob&& staged) {
+void Ingest::publish(Made& made, LargeWriter& writer) {
+  StagedBlob staged = writer.finish();
   Bytes hash = to_bytes(made.table.hash);
   bool known = store_.database.read([&](Transaction& t) {
     return t.one("SELECT 1 FROM xorbs WHERE hash = ?", hash).has_value();
@@ -176,7 +166,7 @@ void Ingest::close_run() {
 ContentObject Ingest::commit(const Hash& sha256) {
   chunker_.finish(ends_);
   cut({});
-  if (staged_) close_xorb();
+  if (packing_) close_xorb();
   if (publishing_.valid()) publishing_.get();
   close_run();
 

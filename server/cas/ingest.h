@@ -2,12 +2,14 @@
 // A file that arrives as bytes becomes chunks in xorbs: those that the store has are referred to,
 // the others are packed into new xorbs on the way. Belongs to one thread at a time.
 
+#include <array>
 #include <deque>
 #include <future>
 
 #include "pretrained/xet/chunker.h"
 #include "server/cas/published.h"
 #include "server/cas/store.h"
+#include "server/storage/large_writer.h"
 
 namespace pretrained::server {
 
@@ -42,7 +44,7 @@ class Ingest {
   void remember(const Hash& chunk, Place place);
   Place pack(std::string_view chunk, const Hash& hash);
   void close_xorb();
-  void publish(Made& made, StagedBlob&& staged);
+  void publish(Made& made, LargeWriter& writer);
   void add_to_run(const Place& place, const Hash& hash, size_t size);
   void close_run();
 
@@ -60,12 +62,14 @@ class Ingest {
   std::unordered_map<Hash, Place> places_;
   bool after_hit_ = true;  // so that the first chunk is asked for
 
-  std::optional<StagedBlob> staged_;  // the xorb that is being packed
-  uint32_t packing_ = 0;              // its number
+  // The xorb that is being packed.
+  std::optional<uint32_t> packing_;  // its number
   xet::XorbTable table_;
   xet::Merkle xorb_tree_;
-  uint64_t pushed_ = 0;  // bytes of it that are on their way to the disk
+  std::string packed_;  // its last chunk
   std::deque<Made> made_;
+  std::array<LargeWriter, 2> writers_;  // one fills a xorb, the other one finishes the last
+  size_t writing_ = 0;
   std::future<void> publishing_;
 
   std::vector<Run> runs_;

@@ -1,88 +1,9 @@
-#include <condition_variable>
-#include <thread>
-
 #include "pretrained/base/sha256.h"
+#include "server/cas/behind.h"
 #include "server/cas/ingest.h"
 
 namespace pretrained::server {
 namespace {
-
-constexpr size_t kBuffer = 512 << 10, kBuffers = 6;  // made as they are needed
-constexpr uint64_t kAlone = 1 << 20;  // files up to here are not worth a second thread
-
-// Works on buffers one after the other in a thread of its own, behind the one that fills them.
-class Behind {
- public:
-  explicit Behind(std::function<void(std::string_view)> work)
-      : work_(std::move(work)), thread_([this] { run(); }) {}
-  ~Behind() { stop(true); }
-
-  // An empty buffer, once there is one. Throws what the work threw.
-  std::string take() {
-    std::unique_lock lock(mutex_);
-    if (made_ < kBuffers && free_.empty()) {
-      ++made_;
-      return std::string(kBuffer, '\0');
-    }
-    changed_.wait(lock, [&] { return !free_.empty() || error_; });
-    if (error_) std::rethrow_exception(error_);
-    std::string buffer = std::move(free_.back());
-    free_.pop_back();
-    return buffer;
-  }
-  void give(std::string buffer, size_t size) {
-    std::lock_guard lock(mutex_);
-    full_.emplace_back(std::move(buffer), size);
-    changed_.notify_all();
-  }
-  void finish() {
-    stop(false);
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  void stop(bool at_once) {
-    {
-      std::lock_guard lock(mutex_);
-      done_ = true;
-      if (at_once) full_.clear();
-      changed_.notify_all();
-    }
-    if (thread_.joinable()) thread_.join();
-  }
-
-  void run() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return !full_.empty() || done_; });
-      if (full_.empty()) return;
-      auto [buffer, size] = std::move(full_.front());
-      full_.pop_front();
-      lock.unlock();
-      std::exception_ptr error;
-      try {
-        work_({buffer.data(), size});
-      } catch (...) {
-        error = std::current_exception();
-      }
-      lock.lock();
-      free_.push_back(std::move(buffer));
-      error_ = error;
-      changed_.notify_all();
-      if (error) return;
-    }
-  }
-
-  std::function<void(std::string_view)> work_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::pair<std::string, size_t>> full_;
-  std::vector<std::string> free_;
-  size_t made_ = 0;
-  bool done_ = false;
-  std::exception_ptr error_;
-  std::thread thread_;
-};
 
 class Upload {
  public:
@@ -96,8 +17,8 @@ class Upload {
 
   // Reads to the end and passes everything to `work`.
   void run(const std::function<void(std::string_view)>& work) {
-    if (size_ <= kAlone || !work) {
-      std::string buffer(std::min<uint64_t>(kBuffer, size_ + 1), '\0');
+    if (size_ <= Behind::kAlone || !work) {
+      std::string buffer(std::min<uint64_t>(Behind::kBuffer, size_ + 1), '\0');
       while (size_t got = fill(buffer))
         if (work) work({buffer.data(), got});
     } else {

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "pretrained/base/sha256.h"
+#include "server/cas/behind.h"
 #include "server/cas/store.h"
 
 namespace pretrained::server {
@@ -126,6 +127,26 @@ void renew_xorbs(Store& store, const std::vector<Claim>& claims) {
   });
 }
 
+// The whole file is read, its chunks compared, in this thread; the SHA-256 takes as long as that
+// and has a thread of its own.
+Hash sha256_of(Store& store, const FileRow& file, const std::function<void(uint64_t)>& progress) {
+  Sha256 sha256;
+  if (file.size <= Behind::kAlone) {
+    auto add = [&](std::string_view part) { sha256.update(part); };
+    if (file.size > 0) store.read(file, 0, file.size - 1, {add, nullptr});
+    progress(file.size);
+  } else {
+    Behind behind([&](std::string_view part) { sha256.update(part); });
+    auto add = [&](std::string_view part) {
+      behind.write(part);
+      progress(part.size());
+    };
+    store.read(file, 0, file.size - 1, {add, nullptr});
+    behind.finish();
+  }
+  return parse_sha256(sha256.hex());
+}
+
 }  // namespace
 
 bool ContentStore::put_shard(int64_t repo, std::string_view bytes,
@@ -149,14 +170,10 @@ bool ContentStore::put_shard(int64_t repo, std::string_view bytes,
       claim.file.sha256 = known->sha256;
       done += claim.file.size;
     } else {
-      Sha256 sha256;
-      auto add = [&](std::string_view part) {
-        sha256.update(part);
-        done += part.size();
+      claim.file.sha256 = sha256_of(*state_, claim.file, [&](uint64_t bytes) {
+        done += bytes;
         if (progress && done - told >= kProgressStep) progress(told = done, total);
-      };
-      if (claim.file.size > 0) state_->read(claim.file, 0, claim.file.size - 1, {add, nullptr});
-      claim.file.sha256 = parse_sha256(sha256.hex());
+      });
     }
     if (claim.sha256 && *claim.sha256 != claim.file.sha256)
       throw FormatError("shard: file " + claim.file.hash.hex() + " has the SHA-256 " +

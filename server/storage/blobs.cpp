@@ -251,11 +251,12 @@ std::string BlobStore::publish(StagedBlob&& staged, const std::string& proposed)
   std::string sub_folder = kind + "/" + leaf.substr(0, 2);
   fs::path target = folder_ / "blobs" / sub_folder / leaf;
 
-  if (fsync(blob.fd()) != 0) throw_io(blob.path(), errno);
   make_durable_folder(kind);
   make_durable_folder(sub_folder);
+  // Nobody knows the name yet, so the file may get it first: journals then take both in one go.
   if (rename(blob.path_.c_str(), target.c_str()) != 0) throw_io(target, errno);
   blob.path_ = target;  // from here on an error removes it there
+  if (fsync(blob.fd()) != 0) throw_io(target, errno);
   sync_folder(target.parent_path());
   blob.path_.clear();
   return sub_folder + "/" + leaf;

@@ -66,7 +66,7 @@ class BlobStore {
   StagedBlob stage(uint64_t expected = 0);
   // An empty private folder under tmp, removed when the process no longer lives (or by the caller).
   std::filesystem::path scratch_folder();
-  // fsync of the file, rename, fsync of the folder: durable when it returns. "xorbs/<hash>" becomes
+  // rename, fsync of the file and of the folder: durable when it returns. "xorbs/<hash>" becomes
   // "xorbs/ab/<hash>.<process>.<n>". A proposal is a kind of small letters, "/", and a name of at
   // most 150 letters, digits, ".", "_" and "-" that begins with two lower-case hex digits;
   // FormatError otherwise, and wherever a name is not one that publish() gave.
