@@ -66,7 +66,7 @@ Response upload_pack(Call& call) {
       git.upload_pack(id, protocol, reader(body),
                       [&](std::string_view bytes) { sink.write(bytes); });
     } catch (const Busy& e) {
-      throw busy(e);
+      throw busy(e.what(), 5);
     }
   };
   response.body = std::move(stream);
@@ -159,7 +159,7 @@ Response receive_pack(Call& call) {
 
 std::vector<Route<ApiHandler>> git_routes() {
   std::vector<Route<ApiHandler>> routes;
-  for (std::string prefix : {"/{type:datasets|spaces}/{namespace}/", "/{namespace}/"})
+  for (const std::string& prefix : kWebPatterns)
     for (std::string name : {"{name}.git", "{name}"}) {
       routes.push_back({"GET", prefix + name + "/info/refs", info_refs});
       routes.push_back({"POST", prefix + name + "/git-upload-pack", upload_pack});

@@ -248,6 +248,12 @@ std::optional<ByteRange> parse_range(std::string_view header, uint64_t size) {
   return ByteRange{first, std::min(last, size - 1)};
 }
 
+HttpError busy(const std::string& message, int seconds) {
+  Headers headers;
+  headers.set("Retry-After", std::to_string(seconds));
+  return HttpError(503, "", message, headers);
+}
+
 std::string percent_decode(std::string_view text) {
   std::string decoded;
   decoded.reserve(text.size());

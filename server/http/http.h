@@ -126,6 +126,9 @@ struct HttpError : std::runtime_error {
   Headers headers;   // further ones: Retry-After, WWW-Authenticate, X-Repo-Commit
 };
 
+// 503 with the seconds after which to try again.
+HttpError busy(const std::string& message, int seconds);
+
 struct ConnectionLost : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

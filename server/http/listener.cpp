@@ -224,7 +224,7 @@ void Listener::State::accepted(tcp::socket socket) {
   count_connections();
   if (connections.size() > options.connections + kRefusedAtOnce) return drop(connection);
   if (connections.size() > options.connections)
-    return refuse(connection, HttpError(503, "", "too many connections"));
+    return refuse(connection, busy("too many connections", 5));
   advance(connection);
 }
 
@@ -301,9 +301,7 @@ void Listener::State::enqueue(const ConnectionPointer& connection) {
   bool crowded = known != crowds.end() && known->second.waiting >= (options.queue + 1) / 2;
   if (crowded || active + queue.size() >= options.workers + options.queue) {
     lock.unlock();
-    Headers headers;
-    headers.add("Retry-After", "1");
-    return refuse(connection, HttpError(503, "", "too many requests are waiting", headers));
+    return refuse(connection, busy("too many requests are waiting", 1));
   }
   connection->phase = Phase::work;
   queue.push_back(connection);

@@ -28,11 +28,7 @@ void MemoryShare::take(uint64_t bytes) {
     return budget_.taken_ + more <= budget_.bytes_ || !budget_.favoured_ ||
            budget_.favoured_ == this;
   });
-  if (!got) {
-    Headers headers;
-    headers.set("Retry-After", "5");
-    throw HttpError(503, "", "too many large requests at once", headers);
-  }
+  if (!got) throw busy("too many large requests at once", 5);
   if (budget_.taken_ + more > budget_.bytes_) budget_.favoured_ = this;
   budget_.taken_ += more;
   taken_ += more;
