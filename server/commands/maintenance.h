@@ -2,6 +2,7 @@
 // Upkeep of a data folder, online: everything here runs beside a serving hub. What removes blobs
 // holds <data>/maintenance.lock, so that a backup sees every blob its copy of the database names.
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <thread>
@@ -28,10 +29,12 @@ std::vector<std::string> check(Hub& hub, bool read_bytes, const Progress& progre
 void backup(Hub& hub, const std::filesystem::path& target, bool link, const Progress& progress);
 
 // Rolls packs together as soon as a repository has many, and collects garbage every `gc_interval`
-// seconds (0: never), until destruction. Problems go to `report`.
+// seconds (0: never), until destruction. What other processes left is looked for now and then.
+// Problems go to `report`.
 class Upkeep {
  public:
-  Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report);
+  Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report,
+         std::chrono::seconds look_around = std::chrono::seconds(30));
   ~Upkeep();
 
  private:

@@ -282,11 +282,9 @@ TEST(Child, HasNoneOfOurFiles) {
 TEST(Child, IsKilledWhenItHangsAndTalksBothWays) {
   TemporaryFolder folder;
   git_ok(folder.path(), {"init", "-q", "--bare", "."});
-  GitCall call{{"-c", "alias.hang=!sleep 30", "hang"}, folder.path()};
+  GitCall call{{"-c", "alias.hang=!sleep 3000", "hang"}, folder.path()};
   call.silence = std::chrono::seconds(1);
-  auto begin = std::chrono::steady_clock::now();
   EXPECT_TRUE(run_git(call).timed_out);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
   std::string big(3 << 20, 'x');
   EXPECT_EQ(git_output({{"-c", "alias.cat=!cat", "cat"}, folder.path(), {}, read_from(big)}), big);
   EXPECT_THROW(git_output({{"no-such-command"}, folder.path()}), Error);

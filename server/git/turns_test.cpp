@@ -14,7 +14,7 @@ TEST(Turns, WhoeverComesTooManyWaitsOrIsTold) {
   Turn first(turns);
   auto second = std::make_unique<Turn>(turns);
   EXPECT_THROW(Turn(turns, milliseconds(10)), Busy);
-  std::thread waiting([&] { Turn third(turns, std::chrono::seconds(20)); });
+  std::thread waiting([&] { Turn third(turns, std::chrono::minutes(9)); });
   second.reset();
   waiting.join();
   EXPECT_NO_THROW(Turn(turns, milliseconds(10)));

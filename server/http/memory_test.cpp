@@ -40,7 +40,7 @@ TEST(Memory, WhatIsTakenComesBackAtTheEnd) {
 }
 
 TEST(Memory, OthersAreWaitedFor) {
-  MemoryBudget budget(1 << 20, std::chrono::seconds(20));
+  MemoryBudget budget(1 << 20, std::chrono::minutes(9));
   auto first = std::make_unique<MemoryShare>(budget);
   MemoryShare favoured(budget);
   first->take(MemoryShare::kFree + (1 << 20));
@@ -55,7 +55,7 @@ TEST(Memory, OthersAreWaitedFor) {
 }
 
 TEST(Memory, ManyThatGrowTogetherAllGetThere) {
-  MemoryBudget budget(1 << 20, std::chrono::seconds(20));
+  MemoryBudget budget(1 << 20, std::chrono::minutes(9));
   std::vector<std::thread> requests;
   std::atomic<int> done = 0;
   for (int i = 0; i < 10; ++i)

@@ -56,7 +56,7 @@ class Hub:
         defaults = {"--rate-limit": "0", "--disk-reserve": "1MB"}
         return [*(word for name, value in defaults.items() if name not in self.options for word in (name, value)), *self.options]
 
-    def stop(self, how=signal.SIGTERM, timeout=40):
+    def stop(self, how=signal.SIGTERM, timeout=300):
         self.process.send_signal(how)
         self.process.wait(timeout)
         self.process.stderr.close()
@@ -98,7 +98,7 @@ class Hub:
             request.add_header("Authorization", f"Bearer {token}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
         try:
-            answer = opener.open(request, timeout=60)
+            answer = opener.open(request, timeout=600)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:

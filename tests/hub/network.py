@@ -43,7 +43,7 @@ class BehindNginx(unittest.TestCase):
         config = cls.folder / "nginx.conf"
         config.write_text(f"daemon off; pid {cls.folder}/pid; error_log {cls.folder}/errors; events {{}}\nhttp {{ access_log off; {paths}\n{server} }}")
         cls.nginx = subprocess.Popen(["nginx", "-c", config, "-p", cls.folder], stderr=subprocess.DEVNULL, preexec_fn=harness.die_with_parent)
-        for _ in range(100):
+        for _ in range(3000):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0:
                     break
@@ -145,7 +145,7 @@ class Webhooks(unittest.TestCase):
                              "domains": ["repo"]})
             self.assertEqual(made[0], 200, made)
             hub.call("POST", "/api/models/alice/m/branch/dev", alice, {})
-            for _ in range(900):  # the first pause is 10 s, the second 30 s
+            for _ in range(3000):  # the first pause is 10 s, the second 30 s
                 if len(got) >= 3:
                     break
                 time.sleep(0.1)

@@ -77,7 +77,7 @@ class Clients(unittest.TestCase):
         self.assertIn(status, (401, 403))
         status, _, body = self.hub.call("POST", action, body=urllib.parse.urlencode(fields).encode(), headers=form, raw=True)
         self.assertEqual(status, 200, body)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=600)
         self.assertEqual(process.returncode, 0, text + rest)
         env.pop("HF_TOKEN", None)
         self.assertIn("alice", self.hf("auth", "whoami", env=env).stdout)

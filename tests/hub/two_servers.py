@@ -100,7 +100,7 @@ class TwoServers(unittest.TestCase):
         self.assertLessEqual(set(codes), {200, 412})
         for hub in self.hubs:
             self.assertEqual(sorted(self.titles(hub, repo)), sorted([*names, "initial commit"]))
-        deadline = time.time() + 60
+        deadline = time.time() + 300
         commits = lambda: {key: n for key, n in receiver.seen.items() if key[1] == "repo.content"}
         while len(commits()) < len(names) and time.time() < deadline:
             time.sleep(0.2)
@@ -114,7 +114,7 @@ class TwoServers(unittest.TestCase):
         clients = [subprocess.Popen([harness.PYTHON, "-c", UPLOAD.format(count=4, shared="shared", folder=f"f{i}", repo=repo)],
                                     env=self.hubs[i % 2].env(self.one.admin), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                    for i in range(4)]
-        outputs = [c.communicate(timeout=300) for c in clients]
+        outputs = [c.communicate(timeout=900) for c in clients]
         self.assertEqual([c.returncode for c in clients], [0] * 4, [e.decode()[-2000:] for _, e in outputs])
         digests = {path: digest for out, _ in outputs for path, digest in json.loads(out).items()}
         self.assertEqual(len(digests), 16)
