@@ -6,7 +6,7 @@
 #include "pretrained/base/version.h"
 #include "server/commands/commands.h"
 
-// The command `pretrained-hub`: a hub for models, datasets and spaces on one binary and one folder.
+// The command `pretrained-hub`: a hub for models, datasets, spaces and kernels on one binary and one folder.
 
 using namespace pretrained;
 using namespace pretrained::server;

@@ -47,6 +47,9 @@ struct Caller {
   std::string name() const { return user ? user->name : "anonymous"; }
 };
 
+inline constexpr const char* kRepoTypes = "model, dataset, space or kernel";
+bool is_repo_type(std::string_view type);
+
 // What the rules need to know of a repository.
 struct RepoAccess {
   int64_t id = 0, owner = 0;

@@ -49,6 +49,10 @@ Role role_of_token(const Caller& caller, const RepoAccess& repo) {
 
 }  // namespace
 
+bool is_repo_type(std::string_view type) {
+  return type == "model" || type == "dataset" || type == "space" || type == "kernel";
+}
+
 std::string_view to_string(Role role) {
   static constexpr std::string_view names[] = {"none", "read", "write", "admin"};
   return names[size_t(role)];

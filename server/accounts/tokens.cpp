@@ -17,8 +17,7 @@ constexpr std::string_view kTokenColumns =
 bool is_scope(std::string_view scope) {
   size_t first = scope.find('/'), second = scope.find('/', first + 1);
   if (first == scope.npos || second == scope.npos) return false;
-  std::string_view type = scope.substr(0, first);
-  return (type == "model" || type == "dataset" || type == "space") &&
+  return is_repo_type(scope.substr(0, first)) &&
          is_name(scope.substr(first + 1, second - first - 1)) && is_name(scope.substr(second + 1));
 }
 
@@ -69,9 +68,9 @@ void check_token(const std::string& name, const std::string& role,
                         " scopes, at most " + std::to_string(kScopes));
   for (auto& [scope, allowed] : scopes)
     if (!is_scope(scope) || allowed == Role::none)
-      throw ArgumentError("token scope '" + printable(scope) +
-                          "': " + std::string(to_string(allowed)) +
-                          "; expected model/owner/name (or dataset, space): read, write or admin");
+      throw ArgumentError(
+          "token scope '" + printable(scope) + "': " + std::string(to_string(allowed)) +
+          "; expected model/owner/name (or dataset, space, kernel): read, write or admin");
   if (expires_at && *expires_at <= now_ms())
     throw ArgumentError("token '" + name + "': expires in the past, " + iso8601(*expires_at));
 }

@@ -14,15 +14,6 @@ constexpr const char* kExposedHeaders =
     "Accept-Ranges,Content-Range,Content-Disposition,X-Linked-Size,X-Linked-ETag,X-Xet-Hash,"
     "Location,Retry-After";
 
-std::vector<Route<ApiHandler>> all_routes() {
-  std::vector<Route<ApiHandler>> all;
-  for (auto table : {account_routes, repo_routes, info_routes, history_routes, upload_routes,
-                     lfs_routes, xet_routes, discussion_routes, social_routes, webhook_routes,
-                     misc_routes, resolve_routes, git_routes})
-    for (auto& route : table()) all.push_back(std::move(route));
-  return all;
-}
-
 // ---- answers of errors --------------------------------------------------------------------------
 
 // Header values are one line of visible ASCII.
@@ -55,7 +46,7 @@ Response answer_of_exception(const Request& request, Counters& counters) {
     headers.set("Retry-After", std::to_string(e.retry_seconds));
     return error_response(429, "", e.what(), headers);
   } catch (const Busy& e) {
-    HttpError error = busy(e);
+    HttpError error = busy(e.what(), 5);
     return error_response(error.status, "", error.what(), error.headers);
   } catch (const RefConflict& e) {
     return error_response(412, "", e.what());
@@ -245,6 +236,15 @@ struct App::State {
   Router<ApiHandler> router;
   RateLimiter limiter;
 };
+
+std::vector<Route<ApiHandler>> all_routes() {
+  std::vector<Route<ApiHandler>> all;
+  for (auto table : {account_routes, repo_routes, info_routes, history_routes, upload_routes,
+                     lfs_routes, xet_routes, discussion_routes, attachment_routes, social_routes,
+                     webhook_routes, misc_routes, resolve_routes, git_routes})
+    for (auto& route : table()) all.push_back(std::move(route));
+  return all;
+}
 
 App::App(Services services) : state_(std::make_unique<State>(std::move(services))) {}
 App::~App() = default;

@@ -57,7 +57,8 @@ struct Call {
 };
 using ApiHandler = Response (*)(Call&);
 
-// The route tables, one per file of this room, in the order in which they are tried.
+// The route tables, one per file of this room, and all of them in the order in which they are
+// tried.
 std::vector<Route<ApiHandler>> account_routes();  // whoami, OAuth device flow, approval page
 std::vector<Route<ApiHandler>> repo_routes();     // create, delete, move, settings, lists
 std::vector<Route<ApiHandler>> info_routes();     // info, tree, paths-info
@@ -67,10 +68,12 @@ std::vector<Route<ApiHandler>> lfs_routes();      // batch, objects, multipart, 
 std::vector<Route<ApiHandler>> xet_routes();      // tokens and the CAS
 std::vector<Route<ApiHandler>> resolve_routes();  // resolve, raw
 std::vector<Route<ApiHandler>> discussion_routes();  // discussions and pull requests
+std::vector<Route<ApiHandler>> attachment_routes();  // pictures for them
 std::vector<Route<ApiHandler>> social_routes();      // likes, access requests, users
 std::vector<Route<ApiHandler>> webhook_routes();     // webhooks
 std::vector<Route<ApiHandler>> misc_routes();        // validate-yaml, healthz, metrics, telemetry
 std::vector<Route<ApiHandler>> git_routes();         // smart HTTP
+std::vector<Route<ApiHandler>> all_routes();
 
 // Who calls is known from "Authorization: Bearer <token>" or Basic with the token as password and
 // any user name. Paths that begin with "v1", "v2", "cas" or "xet" carry tokens of their own

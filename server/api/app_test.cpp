@@ -50,7 +50,8 @@ class AppTest : public testing::Test, protected TemporaryHub {
     if (!token.empty()) request.headers.set("Authorization", "Bearer " + token);
     request.body = std::make_shared<StringBody>(body);
     Response response = app_.handle(request);
-    return {response.status, std::get<std::string>(response.body), response.headers};
+    auto* text = std::get_if<std::string>(&response.body);
+    return {response.status, text ? *text : "", response.headers};
   }
   void make(const std::string& name, const std::string& more = "") {
     ASSERT_EQ(
@@ -321,6 +322,47 @@ TEST_F(AppTest, Discussions) {
   EXPECT_EQ(send("GET", all + "?p=0&type=pull_request&status=open").at("count"), Json(1));
   EXPECT_EQ(send("GET", all + "/2").status, 404);
   EXPECT_EQ(send("GET", all + "/x").status, 400);
+}
+
+TEST_F(AppTest, Attachments) {
+  Headers png, html;
+  png.set("Content-Type", "image/png");
+  html.set("Content-Type", "text/html");
+  EXPECT_EQ(send("POST", "/uploads", "", "x", png).status, 401);
+  EXPECT_EQ(send("POST", "/uploads", reader_, "x", png).status, 403);
+  EXPECT_EQ(send("POST", "/uploads", ann_, "x", html).status, 415);
+  EXPECT_EQ(send("POST", "/uploads", ann_, "", png).status, 400);
+  EXPECT_EQ(send("POST", "/uploads", ann_, std::string((10 << 20) + 1, 'x'), png).status, 413);
+  Answer answer = send("POST", "/uploads", ann_, "bytes", png);
+  ASSERT_EQ(answer.status, 200) << answer.text;
+  EXPECT_THAT(answer.text, testing::MatchesRegex("http://hub/uploads/[0-9a-f]+\\.png"));
+  std::string path = answer.text.substr(std::string("http://hub").size());
+  Answer head = send("HEAD", path);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.header("Content-Type"), "image/png");
+  EXPECT_THAT(head.header("Content-Security-Policy"), HasSubstr("sandbox"));
+  EXPECT_EQ(send("HEAD", path + "x").status, 404);
+
+  auto blob_of = [&] {
+    return database.read([](Transaction& t) { return t.one("SELECT blob FROM attachments"); });
+  };
+  std::string blob = blob_of()->text(0);
+  EXPECT_EQ(blobs.size(blob), 5u);
+  EXPECT_EQ(send("DELETE", path, bob_).status, 403);
+  EXPECT_EQ(send("DELETE", path, ann_).status, 200);
+  EXPECT_EQ(send("HEAD", path).status, 404);
+  git.sweep();
+  EXPECT_THROW(blobs.size(blob), NotFoundError);
+
+  // They count for the quota, and go with their user.
+  accounts.set_quota(accounts.find("bob")->id, 7);
+  EXPECT_EQ(send("POST", "/uploads", bob_, "12345", png).status, 200);
+  EXPECT_EQ(send("POST", "/uploads", bob_, "678", png).header("X-Error-Code"), "QuotaExceeded");
+  blob = blob_of()->text(0);
+  accounts.remove(accounts.find("bob")->id);
+  EXPECT_FALSE(blob_of());
+  git.sweep();
+  EXPECT_THROW(blobs.size(blob), NotFoundError);
 }
 
 TEST_F(AppTest, LikesAndPeople) {

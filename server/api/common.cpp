@@ -263,12 +263,6 @@ void add_next_link(Call& call, Response& response,
   response.headers.add("Link", "<" + request.base_url + path + query + ">; rel=\"next\"");
 }
 
-HttpError busy(const Busy& error) {
-  Headers headers;
-  headers.set("Retry-After", "5");
-  return HttpError(503, "", error.what(), headers);
-}
-
 std::optional<std::string> decode_base64(std::string_view text) {
   while (!text.empty() && text.back() == '=') text.remove_suffix(1);
   if (text.size() % 4 == 1) return std::nullopt;

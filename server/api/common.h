@@ -12,8 +12,8 @@
 
 namespace pretrained::server {
 
-// The repository that {type} (models, datasets, spaces; absent: model), {namespace} and {name}
-// name. 404 RepoNotFound where it is absent or the caller may not see it; 403 GatedRepo (401
+// The repository that {type} (models, datasets, spaces, kernels; absent: model), {namespace} and
+// {name} name. 404 RepoNotFound where it is absent or the caller may not see it; 403 GatedRepo (401
 // without a token) where it may be seen but not read; 403 where `needed` is more than the caller
 // has. A former name answers 307 to the current one, where the caller may read that.
 Repo require_repo(Call& call, Role needed);
@@ -46,6 +46,13 @@ std::string string_field(const Json& body, const std::string& name);
 std::optional<std::string> optional_string_field(const Json& body, const std::string& name);
 bool bool_field(const Json& body, const std::string& name, bool otherwise);
 
+// Paths of one repository in the API, and as people write them (a name may follow, or
+// "{name}.git").
+inline const std::string kRepoPattern =
+    "/api/{type:models|datasets|spaces|kernels}/{namespace}/{name}";
+inline const std::vector<std::string> kWebPatterns = {
+    "/{type:datasets|spaces|kernels}/{namespace}/", "/{namespace}/"};
+
 std::string type_segment(const std::string& type);  // "model" → "models"
 std::string web_prefix(const std::string& type);    // "model" → "", "dataset" → "datasets/"
 std::string repo_url(const Call& call, const Repo& repo);
@@ -54,8 +61,6 @@ void add_next_link(Call& call, Response& response,
                    const std::vector<std::pair<std::string, std::string>>& changed_parameters);
 
 // RFC 4648 with or without padding; nothing for any other byte. And the other way, padded.
-HttpError busy(const Busy& error);  // 503 with Retry-After
-
 std::optional<std::string> decode_base64(std::string_view text);
 std::string encode_base64(std::string_view bytes);
 

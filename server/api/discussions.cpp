@@ -202,7 +202,6 @@ Response set_status(Call& call) {
 
 Response merge(Call& call) {
   Repo repo = require_repo(call, Role::write);
-  require_user(call, true);
   Discussion d = require_discussion(call, repo);
   std::string text = optional_string_field(read_json(call), "comment").value_or("");
   Oid commit = discussions(call).merge(call.caller, repo, d, text);
@@ -212,7 +211,7 @@ Response merge(Call& call) {
 }  // namespace
 
 std::vector<Route<ApiHandler>> discussion_routes() {
-  const std::string all = "/api/{type:models|datasets|spaces}/{namespace}/{name}/discussions";
+  const std::string all = kRepoPattern + "/discussions";
   const std::string one = all + "/{num}";
   return {
       {"GET", all, list},

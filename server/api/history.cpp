@@ -251,7 +251,7 @@ Response super_squash(Call& call) {
 }  // namespace
 
 std::vector<Route<ApiHandler>> history_routes() {
-  const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
+  const std::string repo = kRepoPattern;
   return {
       {"GET", repo + "/commits/{revision...}", commits},
       {"GET", repo + "/refs", refs},

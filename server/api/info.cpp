@@ -20,7 +20,8 @@ const std::map<std::string, std::set<std::string>> kExpandOfType = {
       "inferenceProviderMapping", "library_name", "mask_token", "model-index", "pipeline_tag",
       "safetensors", "securityRepoStatus", "spaces", "transformersInfo", "widgetData"}},
     {"dataset", {"citation", "description", "mainSize", "paperswithcode_id"}},
-    {"space", {"datasets", "models", "region", "runtime", "sdk", "subdomain"}}};
+    {"space", {"datasets", "models", "region", "runtime", "sdk", "subdomain"}},
+    {"kernel", {}}};
 
 const Json* member(const Json& json, const char* first, const char* second) {
   const Json* found = json.find(first);
@@ -345,7 +346,7 @@ Response paths_info(Call& call) {
 }  // namespace
 
 std::vector<Route<ApiHandler>> info_routes() {
-  const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
+  const std::string repo = kRepoPattern;
   return {
       {"GET", repo, info},
       {"GET", repo + "/revision/{revision}", info},

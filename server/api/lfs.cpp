@@ -389,13 +389,13 @@ std::vector<Route<ApiHandler>> lfs_routes() {
       {"POST", "/api/lfs/multipart/{upload}", complete},
       {"POST", "/api/lfs/verify/{repo}", verify},
   };
-  for (std::string prefix : {"/{type:datasets|spaces}/{namespace}/", "/{namespace}/"})
+  for (const std::string& prefix : kWebPatterns)
     for (std::string name : {"{name}.git", "{name}"}) {
       std::string lfs = prefix + name + "/info/lfs";
       routes.push_back({"POST", lfs + "/objects/batch", batch});
       for (auto& route : lock_routes(lfs)) routes.push_back(std::move(route));
     }
-  const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
+  const std::string repo = kRepoPattern;
   routes.push_back({"GET", repo + "/lfs-files", list_files});
   routes.push_back({"POST", repo + "/lfs-files/batch", delete_files});
   routes.push_back({"POST", repo + "/lfs-files/duplicate", duplicate_files});

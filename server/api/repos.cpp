@@ -17,9 +17,10 @@ constexpr int64_t kPageWithFiles = 50;
 
 std::string type_field(const Json& body) {
   std::string type = optional_string_field(body, "type").value_or("model");
-  if (type != "model" && type != "dataset" && type != "space")
+  if (!is_repo_type(type))
     throw HttpError(
-        400, "", "field 'type': expected model, dataset or space, got '" + printable(type) + "'");
+        400, "",
+        "field 'type': expected " + std::string(kRepoTypes) + ", got '" + printable(type) + "'");
   return type;
 }
 
@@ -383,7 +384,7 @@ Response list(Call& call) {
 }  // namespace
 
 std::vector<Route<ApiHandler>> repo_routes() {
-  const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
+  const std::string repo = kRepoPattern;
   return {
       {"POST", "/api/repos/create", create},
       {"DELETE", "/api/repos/delete", remove},
@@ -392,7 +393,7 @@ std::vector<Route<ApiHandler>> repo_routes() {
       {"POST", repo + "/duplicate", duplicate},
       {"GET", repo + "/auth-check", may_read},
       {"GET", repo + "/auth-check/write", may_write},
-      {"GET", "/api/{type:models|datasets|spaces}", list},
+      {"GET", "/api/{type:models|datasets|spaces|kernels}", list},
   };
 }
 

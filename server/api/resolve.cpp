@@ -172,9 +172,9 @@ Response raw(Call& call) {
 
 std::vector<Route<ApiHandler>> resolve_routes() {
   std::vector<Route<ApiHandler>> routes;
-  for (std::string prefix : {"/{type:datasets|spaces}", ""}) {
-    routes.push_back({"GET", prefix + "/{namespace}/{name}/resolve/{path...}", resolve});
-    routes.push_back({"GET", prefix + "/{namespace}/{name}/raw/{path...}", raw});
+  for (const std::string& prefix : kWebPatterns) {
+    routes.push_back({"GET", prefix + "{name}/resolve/{path...}", resolve});
+    routes.push_back({"GET", prefix + "{name}/raw/{path...}", raw});
   }
   return routes;
 }

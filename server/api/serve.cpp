@@ -31,6 +31,21 @@ void serve_bytes(Call& call, Response& response, std::string bytes) {
   response.body = std::move(bytes);
 }
 
+void serve_file(Call& call, Response& response, FileDescriptor file, uint64_t size) {
+  auto range = choose_range(call, response, size);
+  if (!range) {
+    response.body = std::string();
+    return;
+  }
+  Stream stream;
+  stream.length = range->last - range->first + 1;
+  stream.produce = [file = std::make_shared<FileDescriptor>(std::move(file)), first = range->first,
+                    length = *stream.length](Sink& sink) {
+    sink.send_file(file->get(), first, length);
+  };
+  response.body = std::move(stream);
+}
+
 void serve_object(Call& call, Response& response, const ContentObject& object) {
   auto range = choose_range(call, response, object.size);
   if (!range) {

@@ -1,5 +1,7 @@
 // Likes, access to gated repositories, and what the hub says of users and organisations.
 
+#include <map>
+
 #include "server/api/common.h"
 
 namespace pretrained::server {
@@ -225,17 +227,18 @@ Response grant(Call& call) {
 // Private ones count for those who belong there.
 void add_counts(Call& call, const Account& owner, Json::Object& facts) {
   bool all = role_in(call.caller, owner) >= Role::read;
-  facts["numModels"] = facts["numDatasets"] = facts["numSpaces"] = 0;
+  static const std::map<std::string, const char*> kCounts = {{"model", "numModels"},
+                                                             {"dataset", "numDatasets"},
+                                                             {"space", "numSpaces"},
+                                                             {"kernel", "numKernels"}};
+  for (const auto& [type, name] : kCounts) facts[name] = 0;
   auto rows = call.services.database.read([&](Transaction& t) {
     return t.query(
         "SELECT type, count(*) FROM repos WHERE owner = ? AND disabled = 0"
         " AND (private = 0 OR ?) GROUP BY type",
         owner.id, all);
   });
-  for (const auto& row : rows)
-    facts[row.text(0) == "model"     ? "numModels"
-          : row.text(0) == "dataset" ? "numDatasets"
-                                     : "numSpaces"] = row.integer(1);
+  for (const auto& row : rows) facts[kCounts.at(row.text(0))] = row.integer(1);
 }
 
 Response user_overview(Call& call) {
@@ -325,15 +328,13 @@ Response org_repos(Call& call) {
 }  // namespace
 
 std::vector<Route<ApiHandler>> social_routes() {
-  const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
+  const std::string repo = kRepoPattern;
   const std::string access = repo + "/user-access-request";
-  return {
+  std::vector<Route<ApiHandler>> routes{
       {"POST", repo + "/like", like},
       {"DELETE", repo + "/like", unlike},
       {"GET", repo + "/likers", likers},
       {"POST", repo + "/ask-access", ask_access},
-      {"POST", "/{type:datasets|spaces}/{namespace}/{name}/ask-access", ask_access},
-      {"POST", "/{namespace}/{name}/ask-access", ask_access},
       {"GET", access + "/{status:pending|accepted|rejected}", requests},
       {"POST", access + "/handle", handle_request},
       {"POST", access + "/grant", grant},
@@ -346,6 +347,9 @@ std::vector<Route<ApiHandler>> social_routes() {
       {"GET", "/api/organizations/{org}/settings/repositories", org_repos},
       {"GET", "/api/settings/repositories", my_repos},
   };
+  for (const std::string& prefix : kWebPatterns)
+    routes.push_back({"POST", prefix + "{name}/ask-access", ask_access});
+  return routes;
 }
 
 }  // namespace pretrained::server

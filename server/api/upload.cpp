@@ -275,7 +275,7 @@ Response commit(Call& call) {
 }  // namespace
 
 std::vector<Route<ApiHandler>> upload_routes() {
-  const std::string repo = "/api/{type:models|datasets|spaces}/{namespace}/{name}";
+  const std::string repo = kRepoPattern;
   return {
       {"POST", repo + "/preupload/{revision}", preupload},
       {"POST", repo + "/commit/{revision}", commit},

@@ -392,10 +392,7 @@ XetToken make_xet_token(const Call& call, const Repo& repo, XetScope scope) {
 
 std::vector<Route<ApiHandler>> xet_routes() {
   return {
-      {"GET",
-       "/api/{type:models|datasets|spaces}/{namespace}/{name}/"
-       "{kind:xet-read-token|xet-write-token}/{revision}",
-       token_response},
+      {"GET", kRepoPattern + "/{kind:xet-read-token|xet-write-token}/{revision}", token_response},
       {"GET", "/xet/v1/chunks/{prefix}/{hash}", query_chunk},
       {"POST", "/xet/v1/xorbs/{prefix}/{hash}", put_xorb},
       {"GET", "/xet/v1/xorbs/{prefix}/{hash}", xorb_head},

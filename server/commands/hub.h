@@ -2,7 +2,7 @@
 // A data folder opened: every service of the hub, in the order in which they stand on each other.
 //
 //   hub.db            the database (SQLite; -wal and -shm beside it while in use)
-//   blobs/            packs and xorbs, immutable
+//   blobs/            packs, xorbs and attachments, immutable
 //   tmp/, leases/     what is being written, and by which process
 //   cache/git/        bare repositories made of the above; may be deleted at any time
 //   maintenance.lock  held by whoever removes blobs, and by backup

@@ -10,13 +10,13 @@
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
+#include "server/repos/attachments.h"
 
 namespace pretrained::server {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kManyPacks = 32;
-constexpr auto kLookAround = std::chrono::seconds(30);
 
 std::vector<int64_t> all_repos(Database& database) {
   std::vector<int64_t> ids;
@@ -39,7 +39,7 @@ std::optional<std::vector<std::string>> named_objects(Hub& hub, int64_t repo) {
 std::vector<std::string> blob_names(Transaction& t) {
   std::vector<std::string> names;
   for (auto& row : t.query("SELECT pack_blob FROM packs UNION SELECT index_blob FROM packs UNION "
-                           "SELECT blob FROM xorbs"))
+                           "SELECT blob FROM xorbs UNION SELECT blob FROM attachments"))
     names.push_back(row.text(0));
   return names;
 }
@@ -66,7 +66,7 @@ GcReport collect_garbage(Hub& hub) {
   report.content = hub.content.collect();
   for (int64_t repo : all_repos(hub.database))
     if (hub.git.pack_count(repo) > 1) report.repacked += hub.git.repack(repo, true);
-  report.orphan_bytes = hub.git.sweep();
+  report.orphan_bytes = hub.git.sweep() + Attachments(hub.database, hub.blobs).sweep();
   return report;
 }
 
@@ -131,12 +131,14 @@ void backup(Hub& hub, const fs::path& target, bool link, const Progress& progres
 }
 
 struct Upkeep::State {
-  State(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report)
-      : hub(hub), gc_interval(gc_interval), report(std::move(report)) {}
+  State(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report,
+        std::chrono::seconds look_around)
+      : hub(hub), gc_interval(gc_interval), report(std::move(report)), pause(look_around) {}
 
   Hub& hub;
   const int64_t gc_interval;
   const std::function<void(const std::string&)> report;
+  const std::chrono::seconds pause;
   std::mutex mutex;
   std::condition_variable changed;
   bool stopping = false;
@@ -179,7 +181,7 @@ struct Upkeep::State {
   }
 
   void run() {
-    auto next = std::chrono::steady_clock::now() + kLookAround;
+    auto next = std::chrono::steady_clock::now() + pause;
     std::unique_lock lock(mutex);
     for (;;) {
       changed.wait_until(lock, next, [&] { return stopping || !queued.empty(); });
@@ -189,15 +191,16 @@ struct Upkeep::State {
       if (!repos.empty()) roll_up(repos);
       if (std::chrono::steady_clock::now() >= next) {
         look_around();
-        next = std::chrono::steady_clock::now() + kLookAround;
+        next = std::chrono::steady_clock::now() + pause;
       }
       lock.lock();
     }
   }
 };
 
-Upkeep::Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report)
-    : state_(std::make_unique<State>(hub, gc_interval, std::move(report))) {
+Upkeep::Upkeep(Hub& hub, int64_t gc_interval, std::function<void(const std::string&)> report,
+               std::chrono::seconds look_around)
+    : state_(std::make_unique<State>(hub, gc_interval, std::move(report), look_around)) {
   hub.git.on_many_packs(kManyPacks, [state = state_.get()](int64_t repo) {
     std::lock_guard lock(state->mutex);
     state->queued.insert(repo);

@@ -16,19 +16,6 @@ namespace {
 constexpr const char* kMain = "refs/heads/main";
 constexpr size_t kMaxNotedCommits = 100;
 
-void check_quota(Transaction& t, int64_t repo) {
-  auto row = t.one(
-      "SELECT a.name, a.quota_bytes,"
-      " (SELECT sum(used_bytes) FROM repos o WHERE o.owner = a.id)"
-      " FROM repos r JOIN accounts a ON a.id = r.owner WHERE r.id = ?",
-      repo);
-  auto quota = row ? row->optional_integer(1) : std::nullopt;
-  if (quota && row->integer(2) > *quota)
-    throw QuotaExceeded(row->text(0) + " may hold " + std::to_string(*quota) +
-                        " bytes; with this change it would hold " +
-                        std::to_string(row->integer(2)));
-}
-
 Json oid_or_null(const Oid& oid) { return oid == kNoOid || oid == "*" ? Json() : Json(oid); }
 
 void queue_content_event(Transaction& t, const Repo& repo, const std::vector<RefUpdate>& updates) {
@@ -76,7 +63,8 @@ void Repos::record(Transaction& t, const Repo& repo, const std::vector<RefUpdate
   int64_t added = int64_t(pack_bytes + content_.uncommitted_bytes(t, id, objects));
   content_.commit_objects(t, id, objects);
   t.run("UPDATE repos SET used_bytes = used_bytes + ? WHERE id = ?", added, id);
-  if (added > 0) check_quota(t, id);
+  auto owner = t.one("SELECT owner FROM repos WHERE id = ?", id);
+  if (added > 0 && owner) check_quota(t, owner->integer(0));
   for (const auto& update : updates) {
     if (update.name.starts_with("refs/heads/"))
       t.run("UPDATE repos SET updated_at = ? WHERE id = ?", now_ms(), id);

@@ -42,23 +42,24 @@ Json parse_column(const std::optional<std::string>& text, const char* column) {
 }
 
 void check_type(const std::string& type) {
-  if (type != "model" && type != "dataset" && type != "space")
-    throw ArgumentError("repository type '" + printable(type) +
-                        "': expected model, dataset or space");
-}
-
-void check_new_owner_quota(Transaction& t, const Account& owner, uint64_t bytes) {
-  auto row = t.one("SELECT quota_bytes FROM accounts WHERE id = ?", owner.id);
-  auto quota = row ? row->optional_integer(0) : std::nullopt;
-  if (!quota) return;
-  int64_t used =
-      t.one("SELECT coalesce(sum(used_bytes), 0) FROM repos WHERE owner = ?", owner.id)->integer(0);
-  if (used + int64_t(bytes) > *quota)
-    throw QuotaExceeded(owner.name + " may hold " + std::to_string(*quota) + " bytes and holds " +
-                        std::to_string(used) + ": no room for " + std::to_string(bytes) + " more");
+  if (!is_repo_type(type))
+    throw ArgumentError("repository type '" + printable(type) + "': expected " + kRepoTypes);
 }
 
 }  // namespace
+
+void check_quota(Transaction& t, int64_t account, uint64_t more) {
+  auto row = t.one(
+      "SELECT name, quota_bytes,"
+      " (SELECT coalesce(sum(used_bytes), 0) FROM repos WHERE owner = accounts.id) +"
+      " (SELECT coalesce(sum(bytes), 0) FROM attachments WHERE user = accounts.id)"
+      " FROM accounts WHERE id = ? AND quota_bytes IS NOT NULL",
+      account);
+  if (!row || row->integer(2) + int64_t(more) <= row->integer(1)) return;
+  throw QuotaExceeded(row->text(0) + " may hold " + std::to_string(row->integer(1)) +
+                      " bytes; with this change it would hold " +
+                      std::to_string(row->integer(2) + int64_t(more)));
+}
 
 Person commit_author(const Caller& caller) {
   return {caller.name(), caller.name() + "@users.noreply"};
@@ -224,8 +225,7 @@ void Repos::move(const Repo& repo, const Account& new_owner, const std::string& 
                        new_owner.id, new_name);
     if (taken && taken->integer(0) != repo.access.id)
       throw ConflictError(type + " " + new_owner.name + "/" + new_name + " exists already");
-    if (new_owner.id != repo.access.owner)
-      check_new_owner_quota(t, new_owner, uint64_t(repo.used_bytes));
+    if (new_owner.id != repo.access.owner) check_quota(t, new_owner.id, uint64_t(repo.used_bytes));
     t.run("UPDATE repos SET owner = ?, name = ?, updated_at = ? WHERE id = ?", new_owner.id,
           new_name, now_ms(), repo.access.id);
     t.run("INSERT OR REPLACE INTO moves (type, owner, name, repo) VALUES (?, ?, ?, ?)", type,

@@ -15,4 +15,7 @@ std::string select_repos(const std::string& extra = "");
 inline constexpr size_t kRepoColumns = 22;
 Repo repo_of(const Row& row);
 
+// QuotaExceeded where the account, with `more` bytes, would hold more than it may.
+void check_quota(Transaction& t, int64_t account, uint64_t more = 0);
+
 }  // namespace pretrained::server

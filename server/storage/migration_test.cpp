@@ -65,5 +65,29 @@ TEST(Migration, NoXorbIsDamagedUntilFsckSaysSo) {
   });
 }
 
+TEST(Migration, RepositoriesStayAndMayBeKernels) {
+  TemporaryFolder folder;
+  make_old(folder / "hub.db", 3, R"sql(
+    INSERT INTO accounts (id, kind, name, created_at) VALUES (1, 'user', 'ann', 10);
+    INSERT INTO repos (id, uid, type, owner, name, gated, used_bytes, created_at, updated_at, sdk)
+      VALUES (7, 'u', 'space', 1, 'm', 'auto', 5, 10, 11, 'static');
+    INSERT INTO refs VALUES (7, 'refs/heads/main', 'x');
+  )sql");
+  Database database(folder / "hub.db");
+  database.write([](Transaction& t) {
+    auto repo =
+        t.one("SELECT type, name, gated, used_bytes, updated_at, sdk FROM repos WHERE id = 7");
+    ASSERT_TRUE(repo);
+    EXPECT_EQ(repo->text(0) + repo->text(1) + repo->text(2) + repo->text(5), "spacemautostatic");
+    EXPECT_EQ(repo->integer(3), 5);
+    EXPECT_EQ(repo->integer(4), 11);
+    t.run(
+        "INSERT INTO repos (id, uid, type, owner, name, created_at, updated_at) VALUES "
+        "(8, 'v', 'kernel', 1, 'm', 10, 10)");
+    t.run("DELETE FROM repos WHERE id = 7");
+    EXPECT_FALSE(t.one("SELECT 1 FROM refs"));  // they still go with their repository
+  });
+}
+
 }  // namespace
 }  // namespace pretrained::server

@@ -266,6 +266,49 @@ UPDATE refresh_tokens SET login = hash;
 CREATE INDEX refresh_tokens_by_user ON refresh_tokens (user, expires_at);
 CREATE INDEX refresh_tokens_by_token ON refresh_tokens (token);
 CREATE INDEX refresh_tokens_by_login ON refresh_tokens (login);
+)sql",
+                                                R"sql(
+-- The type is checked where repositories are made.
+CREATE TABLE new_repos (
+  id INTEGER PRIMARY KEY,
+  uid TEXT NOT NULL UNIQUE,
+  type TEXT NOT NULL,                        -- model, dataset, space, kernel
+  owner INTEGER NOT NULL REFERENCES accounts,
+  name TEXT NOT NULL COLLATE NOCASE,
+  private INTEGER NOT NULL DEFAULT 0,
+  gated TEXT CHECK (gated IN ('auto', 'manual')),
+  disabled INTEGER NOT NULL DEFAULT 0,
+  generation INTEGER NOT NULL DEFAULT 0,
+  used_bytes INTEGER NOT NULL DEFAULT 0,
+  downloads INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  tags TEXT NOT NULL DEFAULT '[]',
+  pipeline_tag TEXT,
+  library_name TEXT,
+  card TEXT,
+  config TEXT,
+  weights TEXT,
+  parameters INTEGER,
+  sdk TEXT,
+  UNIQUE (type, owner, name)) STRICT;
+INSERT INTO new_repos SELECT * FROM repos;
+DROP TABLE repos;
+ALTER TABLE new_repos RENAME TO repos;
+CREATE INDEX repos_by_update ON repos (type, updated_at);
+)sql",
+                                                R"sql(
+CREATE TABLE attachments (                   -- of discussions; who has the name may read
+  name TEXT PRIMARY KEY,
+  user INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+  blob TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  created_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX attachments_by_user ON attachments (user);
+CREATE INDEX attachments_by_blob ON attachments (blob);
+CREATE TRIGGER attachment_dropped AFTER DELETE ON attachments BEGIN
+  INSERT OR IGNORE INTO dropped_blobs VALUES (old.blob);
+END;
 )sql"};
   return list;
 }

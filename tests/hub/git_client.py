@@ -246,12 +246,13 @@ print(json.dumps(info.oid))
         self.git("fetch", "origin", "refs/pr/1:pr", cwd=folder)
         self.assertEqual(self.git("rev-parse", "pr", cwd=folder).stdout.strip(), done)
 
-    def test_datasets(self):
-        self.create("alice/data", type="dataset")
-        folder = self.clone(self.alice, "datasets/alice/data")
-        self.commit(folder, {"a.csv": b"1,2\n", "t.parquet": BIG})
-        self.git("push", cwd=folder)
-        self.assertEqual((self.clone(None, "datasets/alice/data") / "t.parquet").read_bytes(), BIG)
+    def test_types(self):
+        for kind in ("dataset", "space", "kernel"):
+            self.create("alice/data", type=kind)
+            folder = self.clone(self.alice, f"{kind}s/alice/data")
+            self.commit(folder, {"a.csv": b"1,2\n", "t.parquet": BIG})
+            self.git("push", cwd=folder)
+            self.assertEqual((self.clone(None, f"{kind}s/alice/data") / "t.parquet").read_bytes(), BIG)
 
     def test_caches_may_vanish(self):
         folder = self.clone(self.alice)

@@ -1,5 +1,5 @@
 """huggingface_hub 2.4.0 does everything it can do, once through Xet and once through LFS (HF_HUB_DISABLE_XET=1)."""
-import hashlib, io, json, os, pathlib, random, subprocess, sys, tempfile, typing, unittest
+import hashlib, io, json, os, pathlib, random, subprocess, sys, tempfile, typing, unittest, urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -57,7 +57,7 @@ class Basics(unittest.TestCase):
         alice.delete_repo(repo, missing_ok=True)
 
     def test_types_and_organisation(self):
-        for kind in ("model", "dataset", "space"):
+        for kind in ("model", "dataset", "space", "kernel"):
             options = {"space_sdk": "static"} if kind == "space" else {}
             repo = alice.create_repo("acme/thing", repo_type=kind, **options)
             self.assertEqual(repo.repo_type, kind)
@@ -68,6 +68,34 @@ class Basics(unittest.TestCase):
             bob.create_repo("acme/mine")
         with self.assertRaises(HfHubHTTPError):
             bob.create_repo("alice/mine")
+
+    def test_kernel(self):
+        repo, kind = "acme/activation", {"repo_type": "kernel"}
+        alice.create_repo(repo, private=True, **kind)
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "build/torch-cpu").mkdir(parents=True)
+        (folder / "README.md").write_text("---\nlicense: mit\ntags: [kernel]\n---\n")
+        library = BIG[::-1]
+        (folder / "build/torch-cpu/_activation.abi3.so").write_bytes(library)
+        commit = alice.upload_folder(folder_path=folder, repo_id=repo, **kind)
+        info = alice.kernel_info(repo)
+        self.assertEqual((info.id, info.sha, info.private, info.author), (repo, commit.oid, True, "acme"))
+        self.assertEqual(alice.repo_info(repo, revision="main", **kind).sha, commit.oid)
+        local = pathlib.Path(alice.snapshot_download(repo, cache_dir=tempfile.mkdtemp(), **kind))
+        self.assertEqual((local / "build/torch-cpu/_activation.abi3.so").read_bytes(), library)
+        alice.create_branch(repo, branch="v1", **kind)
+        alice.create_tag(repo, tag="v1.0", **kind)
+        self.assertEqual({b.name for b in alice.list_repo_refs(repo, **kind).branches}, {"main", "v1"})
+        self.assertIn("README.md", [e.path for e in alice.list_repo_tree(repo, **kind)])
+        with self.assertRaises(RepositoryNotFoundError):
+            bob.kernel_info(repo)
+        with self.assertRaises(RepositoryNotFoundError):
+            alice.model_info(repo)
+        alice.move_repo(repo, "alice/activation", **kind)
+        self.assertEqual(alice.kernel_info(repo).id, "alice/activation")
+        alice.delete_repo("alice/activation", **kind)
+        with self.assertRaises(RepositoryNotFoundError):
+            alice.kernel_info("alice/activation")
 
     def test_private_is_absent_to_others(self):
         repo = fresh(private=True)
@@ -349,6 +377,19 @@ class Social(unittest.TestCase):
         details = nobody.get_discussion_details(repo, talk.num)
         self.assertEqual((details.title, details.status, details.is_pull_request), ("Hello again", "closed", False))
         self.assertIn("Like that.", [getattr(e, "content", None) for e in details.events])
+
+    def test_attachment(self):
+        picture = pathlib.Path(tempfile.mkdtemp()) / "p.png"
+        picture.write_bytes(b"\x89PNG\r\n\x1a\n" + BIG[:50_000])
+        url = bob.upload_attachment(picture)
+        self.assertTrue(url.startswith(URL + "/uploads/"), url)
+        with urllib.request.urlopen(url) as answer:
+            self.assertEqual((answer.read(), answer.headers["Content-Type"]), (picture.read_bytes(), "image/png"))
+        repo = fresh()
+        talk = bob.create_discussion(repo, title="Look", description=f"![picture]({url})")
+        self.assertIn(url, nobody.get_discussion_details(repo, talk.num).events[0].content)
+        with self.assertRaises(HfHubHTTPError):
+            nobody.upload_attachment(picture)
 
     def test_gated(self):
         repo = fresh()
