@@ -106,6 +106,10 @@ xet::Hash hash_capture(Call& call, const std::string& name = "hash") {
 
 // ---- uploads ------------------------------------------------------------------------------------
 
+std::optional<int64_t> user_of(const Held& cas) {
+  return cas.caller.user ? std::optional(cas.caller.user->id) : std::nullopt;
+}
+
 Response query_chunk(Call& call) {
   Held cas = require_cas(call, XetScope::write);
   auto shard = call.services.content.query_chunk(cas.repo.access.id, hash_capture(call),
@@ -122,17 +126,17 @@ Response put_xorb(Call& call) {
   Body& body = *call.request.body;
   if (body.length().value_or(0) > kXorbLimit)
     throw HttpError(413, "", "a xorb has at most " + std::to_string(kXorbLimit) + " bytes");
-  bool inserted =
-      call.services.content.put_xorb(cas.repo.access.id, hash_capture(call),
-                                     [&](char* data, size_t n) { return body.read(data, n); });
+  bool inserted = call.services.content.put_xorb(
+      cas.repo.access.id, hash_capture(call),
+      [&](char* data, size_t n) { return body.read(data, n); }, user_of(cas));
   return json_response(Json::Object{{"was_inserted", inserted}});
 }
 
 Response put_shard(Call& call) {
   Held cas = require_cas(call, XetScope::write);
   std::string shard = call.request.read_body(kShardLimit);
-  bool inserted = call.services.content.put_shard(cas.repo.access.id, shard, {},
-                                                  readable(call.services, cas.caller));
+  bool inserted = call.services.content.put_shard(
+      cas.repo.access.id, shard, {}, readable(call.services, cas.caller), user_of(cas));
   return json_response(Json::Object{{"result", inserted ? 1 : 0}});
 }
 
@@ -157,7 +161,7 @@ void register_shard(Services& services, const Held& cas, const std::string& shar
   write_event(sink, Json::Object{{"type", "validating"}, {"verified", 0}, {"total", 1}});
   try {
     bool inserted = services.content.put_shard(cas.repo.access.id, shard, progress,
-                                               readable(services, cas.caller));
+                                               readable(services, cas.caller), user_of(cas));
     write_event(sink, Json::Object{{"type", "committing"}, {"stage", "syncing"}});
     write_event(sink, Json::Object{{"type", "result"}, {"result", inserted ? 1 : 0}});
   } catch (const ConnectionLost&) {

@@ -84,17 +84,28 @@ void expire_access(Store& store, int64_t now) {
   });
 }
 
+void forget_uploaders(Store& store, int64_t now) {
+  auto rows =
+      candidates(store, "SELECT xorb, user FROM xorb_uploaders WHERE remembered_until <= ?", now);
+  in_batches(store, rows, [&](Transaction& t, const Row& row) {
+    t.run("DELETE FROM xorb_uploaders WHERE xorb = ? AND user = ? AND remembered_until <= ?",
+          key(row), row.integer(1), now);
+  });
+}
+
 void remove_xorbs(Store& store, int64_t now, ContentStore::Freed& freed) {
   auto rows = candidates(store,
                          "SELECT hash, blob, bytes FROM xorbs x WHERE lease_until <= ? AND NOT "
                          "EXISTS (SELECT 1 FROM file_xorbs f WHERE f.xorb = x.hash) AND NOT EXISTS "
-                         "(SELECT 1 FROM xorb_access a WHERE a.xorb = x.hash)",
+                         "(SELECT 1 FROM xorb_access a WHERE a.xorb = x.hash) AND NOT EXISTS "
+                         "(SELECT 1 FROM xorb_uploaders u WHERE u.xorb = x.hash)",
                          now);
   std::vector<std::string> gone;
   auto remove = [&](Transaction& t, const Row& row) {
     if (t.run("DELETE FROM xorbs WHERE hash = ? AND blob = ? AND lease_until <= ? AND NOT EXISTS "
               "(SELECT 1 FROM file_xorbs f WHERE f.xorb = xorbs.hash) AND NOT EXISTS "
-              "(SELECT 1 FROM xorb_access a WHERE a.xorb = xorbs.hash)",
+              "(SELECT 1 FROM xorb_access a WHERE a.xorb = xorbs.hash) AND NOT EXISTS "
+              "(SELECT 1 FROM xorb_uploaders u WHERE u.xorb = xorbs.hash)",
               key(row), row.text(1), now) == 0)
       return;
     gone.push_back(row.text(1));
@@ -110,7 +121,7 @@ void remove_xorbs(Store& store, int64_t now, ContentStore::Freed& freed) {
 
 }  // namespace
 
-ContentStore::Freed ContentStore::collect() {
+ContentStore::Freed ContentStore::collect(bool remembered) {
   Store& store = *state_;
   Freed freed;
   int64_t now = now_ms();
@@ -118,6 +129,7 @@ ContentStore::Freed ContentStore::collect() {
   freed.objects = remove_objects(store, now);
   freed.files = remove_files(store, now);
   expire_access(store, now);
+  forget_uploaders(store, remembered ? INT64_MAX : now);
   remove_xorbs(store, now, freed);
   remove_expired_uploads(store.blobs);
   freed.bytes += store.blobs.sweep("xorbs", [&](const std::string& blob) {

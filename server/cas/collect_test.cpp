@@ -86,6 +86,48 @@ TEST_F(CasTest, AliasesLiveAsLongAsTheirObject) {
   expect_empty(hub);
 }
 
+TEST_F(CasTest, WhatClientsRememberIsKeptForThemAlone) {
+  Hub hub(folder);
+  int64_t gone = hub.add_repo("gone"), next = hub.add_repo("next");
+  hub.database.write([](Transaction& t) {
+    for (auto* name : {"ann", "bob"})
+      t.run("INSERT INTO accounts (kind, name, created_at) VALUES ('user', ?, 0)", name);
+  });
+  auto id = [&](const std::string& name) {
+    return hub.database.read([&](Transaction& t) {
+      return t.one("SELECT id FROM accounts WHERE name = ?", name)->integer(0);
+    });
+  };
+  XetFile file(random_bytes(1 << 20, 1));
+  auto& [xorb, bytes] = file.xorbs[0];
+  hub.content.put_xorb(gone, xorb, reader(bytes), id("ann"));
+  hub.content.put_shard(gone, file.shard(), {}, {}, id("ann"));
+  hub.database.write([&](Transaction& t) { t.run("DELETE FROM repos WHERE id = ?", gone); });
+  hub.expire();
+  hub.content.collect();
+  EXPECT_THROW(hub.content.put_shard(next, file.shard(), {}, {}, id("bob")), FormatError);
+  EXPECT_THROW(hub.content.put_shard(next, file.shard()), FormatError);
+  EXPECT_TRUE(hub.content.put_shard(next, file.shard(), {}, {}, id("ann")));
+  expect_clean(hub);
+
+  hub.content.keep_only(next, {});
+  hub.expire();
+  hub.content.keep_only(next, {});
+  hub.content.collect();
+  EXPECT_TRUE(hub.content.open_xorb(xorb));
+  hub.database.write(
+      [](Transaction& t) { t.run("UPDATE xorb_uploaders SET remembered_until = 1"); });
+  hub.content.collect();
+  expect_empty(hub);
+
+  hub.content.put_xorb(next, xorb, reader(bytes), id("ann"));
+  hub.expire();
+  hub.content.collect();
+  EXPECT_TRUE(hub.content.open_xorb(xorb));
+  hub.content.collect(true);
+  expect_empty(hub);
+}
+
 // Uploads through both doors, some committed, some left to their lease, while a collector that
 // respects nothing but leases and references runs all the time.
 TEST_F(CasTest, CollectBesideUploadsLosesNothing) {

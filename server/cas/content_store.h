@@ -67,17 +67,20 @@ class ContentStore {
   ~ContentStore();
 
   // Reads a xorb of at most 68 MiB, verifies it while it is written, stores it once. FormatError
-  // when it is not `hash`. True: it was new.
+  // when it is not `hash`. True: it was new. Clients remember for three weeks what they uploaded,
+  // and never send it again; so `user` may build files of it that long, and it is kept, whatever
+  // became of the repository.
   bool put_xorb(int64_t repo, const xet::Hash& hash,
-                const std::function<size_t(char*, size_t)>& read);
+                const std::function<size_t(char*, size_t)>& read, std::optional<int64_t> user = {});
   // Registers the files of a shard: every xorb known and permitted to the repository, ranges and
   // file hash and SHA-256 recomputed (computed where the shard does not say it). `progress(verified
   // bytes, total)` may throw to stop. True: something was new. FormatError: refused, all of it.
-  // Clients remember what they uploaded to other repositories of this hub and refer to it: chunks
-  // that the files of a `readable` repository have are permitted too.
+  // Permitted too is what clients remember: the xorbs that `user` uploaded, and chunks that the
+  // files of a `readable` repository have.
   bool put_shard(int64_t repo, std::string_view shard,
                  const std::function<void(uint64_t, uint64_t)>& progress = {},
-                 const std::function<bool(int64_t repo)>& readable = {});
+                 const std::function<bool(int64_t repo)>& readable = {},
+                 std::optional<int64_t> user = {});
   // A dedup answer (a shard with footer and a key of its own) for one chunk: a xorb of which a file
   // in a repository that the caller may read (`readable`) has the chunk. The repository then may
   // reference it until the key expires. Chunks that no such file has are hidden in the answer.
@@ -144,11 +147,12 @@ class ContentStore {
   std::string read_bytes(const ContentObject& object, uint64_t first, uint64_t length);
 
   // Garbage: objects that no repository holds and no lease protects, files of no object, xorbs of
-  // no file; blobs of dead processes that no row names. Beside running uploads, in any process.
+  // no file that no client remembers (`remembered`: those too); blobs of dead processes that no row
+  // names. Beside running uploads, in any process.
   struct Freed {
     uint64_t objects = 0, files = 0, xorbs = 0, bytes = 0;
   };
-  Freed collect();
+  Freed collect(bool remembered = false);
   // Drops what a repository no longer names, given what its history does. What is under lease stays
   // (a commit renews the lease), so commits may go on meanwhile.
   void keep_only(int64_t repo, const std::vector<std::string>& sha256);

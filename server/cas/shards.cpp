@@ -10,12 +10,17 @@ namespace pretrained::server {
 namespace {
 
 constexpr uint64_t kProgressStep = 8 << 20;
+// What hf_xet uploaded once it does not offer again, and it asks nobody whether it is still there.
+constexpr const char* kForget =
+    ": upload it first; a client that did so before must forget it (delete $HF_HOME/xet, which is "
+    "~/.cache/huggingface/xet, and upload again)";
 
 // What one uploader may build files of.
 class Rights {
  public:
-  Rights(Store& store, int64_t repo, const std::function<bool(int64_t)>& readable)
-      : store_(store), repo_(repo), readable_(readable) {}
+  Rights(Store& store, int64_t repo, const std::function<bool(int64_t)>& readable,
+         std::optional<int64_t> user)
+      : store_(store), repo_(repo), readable_(readable), user_(user) {}
 
   bool allows(const FileTerm& term, const OpenXorb& xorb) {
     auto [found, fresh] = known_.try_emplace(term.xorb);
@@ -39,9 +44,11 @@ class Rights {
   void look_up(const OpenXorb& xorb, Known& known) {
     known.chunks.resize(xorb.table.size());
     store_.database.read([&](Transaction& t) {
-      known.whole =
-          t.one("SELECT 1 FROM xorb_access WHERE xorb = ? AND repo = ?", to_bytes(xorb.hash), repo_)
-              .has_value();
+      known.whole = t.one(
+                         "SELECT 1 FROM xorb_access WHERE xorb = ?1 AND repo = ?2 UNION ALL "
+                         "SELECT 1 FROM xorb_uploaders WHERE xorb = ?1 AND user = ?3",
+                         to_bytes(xorb.hash), repo_, user_)
+                        .has_value();
       if (!known.whole) store_.cover(t, xorb.hash, repo_, known.chunks);
     });
   }
@@ -61,6 +68,7 @@ class Rights {
   Store& store_;
   int64_t repo_;
   const std::function<bool(int64_t)>& readable_;
+  std::optional<int64_t> user_;
   std::unordered_map<Hash, Known> known_;
   std::map<int64_t, bool> readable_repos_;
 };
@@ -90,8 +98,7 @@ Claim check_file(Store& store, Rights& rights, const xet::ShardFile& file) {
     auto& term = file.terms[n];
     auto xorb = store.xorbs.find(term.xorb);
     // One answer for both, or it would say whose xorbs exist.
-    std::string unknown =
-        "xorb " + term.xorb.hex() + " is not known to this repository: upload it first";
+    std::string unknown = "xorb " + term.xorb.hex() + " is not known to this repository" + kForget;
     if (!xorb) refuse(file, n, unknown);
     bool inside = term.chunk_begin < term.chunk_end && term.chunk_end <= xorb->table.size();
     std::vector<Hash> hashes;
@@ -123,7 +130,7 @@ void renew_xorbs(Store& store, const std::vector<Claim>& claims) {
   store.database.write([&](Transaction& t) {
     for (auto& [xorb, _] : seen)
       if (!store.renew_xorb(t, xorb))
-        throw FormatError("shard: xorb " + xorb.hex() + " is gone or damaged: upload it again");
+        throw FormatError("shard: xorb " + xorb.hex() + " is gone or damaged" + kForget);
   });
 }
 
@@ -151,12 +158,13 @@ Hash sha256_of(Store& store, const FileRow& file, const std::function<void(uint6
 
 bool ContentStore::put_shard(int64_t repo, std::string_view bytes,
                              const std::function<void(uint64_t, uint64_t)>& progress,
-                             const std::function<bool(int64_t repo)>& readable) {
+                             const std::function<bool(int64_t repo)>& readable,
+                             std::optional<int64_t> user) {
   if (bytes.size() > xet::kMaxShard)
     throw FormatError("shard of " + std::to_string(bytes.size()) + " bytes; at most " +
                       std::to_string(xet::kMaxShard));
   auto shard = xet::parse_shard(bytes);
-  Rights rights(*state_, repo, readable);
+  Rights rights(*state_, repo, readable, user);
   std::vector<Claim> claims;
   uint64_t total = 0, done = 0, told = 0;
   for (auto& file : shard.files) {

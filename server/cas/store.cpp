@@ -8,6 +8,8 @@ namespace pretrained::server {
 namespace {
 
 constexpr size_t kTermBytes = 76;
+constexpr int64_t kClientMemory =
+    int64_t{22} * 24 * 3600 * 1000;  // hf_xet's three weeks, and a day
 constexpr size_t kMaxHolders = 1024, kMaxCoveringFiles = 1024;
 
 void put_number(std::string& out, uint32_t number) {
@@ -124,6 +126,14 @@ bool Store::add_xorb(Transaction& t, int64_t repo, const xet::XorbTable& xorb,
 bool Store::renew_xorb(Transaction& t, const Hash& xorb) {
   return t.run("UPDATE xorbs SET lease_until = max(lease_until, ?) WHERE hash = ? AND damaged = 0",
                lease_until(), to_bytes(xorb)) > 0;
+}
+
+void Store::remember_uploader(Transaction& t, const Hash& xorb, std::optional<int64_t> user) {
+  if (!user) return;
+  t.run(
+      "INSERT INTO xorb_uploaders (xorb, user, remembered_until) VALUES (?, ?, ?) ON CONFLICT DO "
+      "UPDATE SET remembered_until = excluded.remembered_until",
+      to_bytes(xorb), *user, now_ms() + kClientMemory);
 }
 
 void Store::grant_xorb(Transaction& t, int64_t repo, const Hash& xorb) {

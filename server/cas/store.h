@@ -109,6 +109,7 @@ struct Store {
   // The lease of a xorb; false where there is no such xorb (any more), or none that is sound.
   bool renew_xorb(Transaction& t, const Hash& xorb);
   void grant_xorb(Transaction& t, int64_t repo, const Hash& xorb);
+  void remember_uploader(Transaction& t, const Hash& xorb, std::optional<int64_t> user);
   // A verified file and the object that it is; the first sound file of an object is canonical.
   // False where there is such a file already, and a sound one. The xorbs' rows must be there.
   bool add_file(Transaction& t, const FileRow& file, const Hash& first_chunk);

@@ -63,7 +63,8 @@ std::optional<Found> find_visible(Store& store, int64_t repo, const Hash& chunk,
 }  // namespace
 
 bool ContentStore::put_xorb(int64_t repo, const Hash& hash,
-                            const std::function<size_t(char*, size_t)>& read) {
+                            const std::function<size_t(char*, size_t)>& read,
+                            std::optional<int64_t> user) {
   StagedBlob staged = state_->blobs.stage();
   xet::XorbVerifier verifier;
   std::string buffer(kBuffer, '\0');
@@ -83,14 +84,18 @@ bool ContentStore::put_xorb(int64_t repo, const Hash& hash,
   bool known = state_->database.write([&](Transaction& t) {
     bool renewed = state_->renew_xorb(t, hash);
     if (renewed) state_->grant_xorb(t, repo, hash);
+    if (renewed) state_->remember_uploader(t, hash, user);
     return renewed;
   });
   if (known) return false;
   PublishedBlobs blobs(state_->blobs);
   std::string blob = blobs.publish(std::move(staged), "xorbs/" + hash.hex());
   blobs.keep();
-  bool fresh = state_->database.write(
-      [&](Transaction& t) { return state_->add_xorb(t, repo, table, blob); });
+  bool fresh = state_->database.write([&](Transaction& t) {
+    bool added = state_->add_xorb(t, repo, table, blob);
+    state_->remember_uploader(t, hash, user);
+    return added;
+  });
   if (!fresh) state_->blobs.remove(blob);
   return fresh;
 }

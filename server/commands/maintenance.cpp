@@ -58,12 +58,12 @@ void copy_blob(const fs::path& from, const fs::path& to, bool link) {
 
 }  // namespace
 
-GcReport collect_garbage(Hub& hub) {
+GcReport collect_garbage(Hub& hub, bool remembered) {
   FileLock lock(hub.maintenance_lock());
   GcReport report;
   for (int64_t repo : all_repos(hub.database))
     if (auto names = named_objects(hub, repo)) hub.content.keep_only(repo, *names);
-  report.content = hub.content.collect();
+  report.content = hub.content.collect(remembered);
   for (int64_t repo : all_repos(hub.database))
     if (hub.git.pack_count(repo) > 1) report.repacked += hub.git.repack(repo, true);
   report.orphan_bytes = hub.git.sweep() + Attachments(hub.database, hub.blobs).sweep();

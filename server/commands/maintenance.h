@@ -17,8 +17,9 @@ struct GcReport {
   uint64_t orphan_bytes = 0, repacked = 0;
 };
 // Drops large objects that no reference's history names and no lease protects, files and xorbs of
-// none, packs and xorbs that no row names; rolls packs together.
-GcReport collect_garbage(Hub& hub);
+// none, packs and xorbs that no row names; rolls packs together. `remembered`: also xorbs that
+// clients may refer to because they uploaded them in the last three weeks.
+GcReport collect_garbage(Hub& hub, bool remembered = false);
 
 using Progress = std::function<void(const std::string& step, uint64_t done, uint64_t total)>;
 // Problems found; empty: sound. `read_bytes` false looks at rows, names and sizes only.

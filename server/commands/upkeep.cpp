@@ -27,7 +27,7 @@ Progress terminal_progress(bool quiet) {
 struct UpkeepOptions {
   Common common;
   fs::path folder;
-  bool fast = false, link = false;
+  bool fast = false, link = false, all = false;
 };
 
 }  // namespace
@@ -38,9 +38,12 @@ void add_gc(CLI::App& app) {
   gc->footer("Example:\n  pretrained-hub gc --data /srv/hub");
   auto o = std::make_shared<UpkeepOptions>();
   add_common(*gc, o->common);
+  gc->add_flag("--all", o->all,
+               "also what was deleted but uploaded within three weeks: who uploads that again from "
+               "the same machine must delete $HF_HOME/xet before");
   gc->callback([o] {
     Hub hub(existing(o->common));
-    GcReport report = collect_garbage(hub);
+    GcReport report = collect_garbage(hub, o->all);
     print(o->common,
           Json::Object{{"objects", int64_t(report.content.objects)},
                        {"files", int64_t(report.content.files)},

@@ -309,6 +309,14 @@ CREATE INDEX attachments_by_blob ON attachments (blob);
 CREATE TRIGGER attachment_dropped AFTER DELETE ON attachments BEGIN
   INSERT OR IGNORE INTO dropped_blobs VALUES (old.blob);
 END;
+)sql",
+                                                R"sql(
+CREATE TABLE xorb_uploaders (                -- whose clients remember a xorb and send it no second time
+  xorb BLOB NOT NULL REFERENCES xorbs ON DELETE CASCADE,
+  user INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+  remembered_until INTEGER NOT NULL,
+  PRIMARY KEY (xorb, user)) STRICT, WITHOUT ROWID;
+CREATE INDEX xorb_uploaders_by_user ON xorb_uploaders (user);
 )sql"};
   return list;
 }

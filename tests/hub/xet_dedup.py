@@ -1,5 +1,5 @@
 """What Xet is for: bytes sent and stored once, hashes equal to hf_xet's, and no file read through another's chunks."""
-import hashlib, json, os, pathlib, sys, tempfile, unittest
+import hashlib, json, os, pathlib, shutil, sqlite3, sys, tempfile, unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness
@@ -98,6 +98,38 @@ print(json.dumps(hf_xet.hash_files([{str(path)!r}])[0].hash))
         status, _, _ = self.hub.call("POST", "/api/models/bob/empty/commit/main", self.bob, commit.encode(),
                                      {"Content-Type": "application/x-ndjson"})
         self.assertEqual(status, 400)
+
+    def test_what_was_deleted_can_be_uploaded_again(self):
+        """The client remembers that it uploaded it, sends it no second time and asks nobody."""
+        env, path = self.hub.env(self.alice), self.file("a", os.urandom(3_000_000))
+
+        def once(name):
+            code = f"from huggingface_hub import HfApi; HfApi().create_repo({name!r}, private=True); print(1)"
+            run_python(code, env)
+            upload(env, name, path)
+            content = self.hub.call("GET", f"/{name}/resolve/main/weights.bin", self.alice, raw=True)[2]
+            self.assertEqual(content, path.read_bytes())
+            self.hub.call("DELETE", "/api/repos/delete", self.alice, {"name": name.split("/")[1]})
+
+        def expire():
+            with sqlite3.connect(self.hub.data / "hub.db", timeout=300) as database:
+                for table in ("xorbs", "xorb_access", "files", "repo_objects"):
+                    database.execute(f"UPDATE {table} SET lease_until = 1")
+            database.close()
+        once("alice/one")
+        once("alice/two")
+        expire()
+        self.hub.cli("gc")
+        sent = self.sent()
+        once("alice/three")
+        self.assertEqual(self.sent(), sent)
+        expire()
+        self.assertGreater(self.hub.cli("gc", "--all")["bytes"], 2_900_000)
+        with self.assertRaisesRegex(AssertionError, "delete .HF_HOME/xet"):
+            once("alice/four")
+        shutil.rmtree(pathlib.Path(env["HF_HOME"]) / "xet")
+        upload(env, "alice/four", path)
+        self.assertEqual(self.hub.cli("fsck")["problems"], [])
 
     def test_deleting_frees(self):
         path = self.file("a", os.urandom(3_000_000))
