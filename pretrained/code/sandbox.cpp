@@ -1,34 +1,23 @@
 #include "pretrained/code/sandbox.h"
 
-#include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/landlock.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
+#include "pretrained/base/restrict.h"
 
 namespace pretrained::code {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr rlim_t kMaxFile = 1 << 30, kOpenFiles = 256, kProcesses = 256;
-
-// Debian 12's header ends at the second version of Landlock.
-constexpr uint64_t kTruncate = 1 << 14, kDeviceControl = 1 << 15;
-constexpr uint64_t kReadFile = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE;
-constexpr uint64_t kReadFolder = kReadFile | LANDLOCK_ACCESS_FS_READ_DIR;
 
 // What every compiler needs, whichever it is. Whole /usr would show /usr/src, /usr/local, …
 std::vector<fs::path> system_toolchain() {
@@ -61,35 +50,12 @@ std::vector<std::string> bubblewrap(const fs::path& program, const Job& job) {
   return argv;
 }
 
-int landlock_version() {
-  return int(syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
-}
-
-void allow(const FileDescriptor& rules, const fs::path& path, uint64_t access) {
-  FileDescriptor file(open(path.c_str(), O_PATH | O_CLOEXEC));
-  if (file.get() < 0) throw_errno(path.string(), errno);
-  landlock_path_beneath_attr rule{access, file.get()};
-  if (syscall(SYS_landlock_add_rule, rules.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
-    throw_errno(path.string() + ": Landlock", errno);
-}
-
-FileDescriptor landlock_rules(const Job& job) {
-  int version = landlock_version();
-  uint64_t all = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;
-  if (version >= 2) all |= LANDLOCK_ACCESS_FS_REFER;
-  if (version >= 3) all |= kTruncate;
-  if (version >= 5) all |= kDeviceControl;
-  landlock_ruleset_attr attributes{all};
-  FileDescriptor rules(
-      int(syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0)));
-  if (rules.get() < 0) throw_errno("Landlock", errno);
-  std::vector<fs::path> readable = system_toolchain();
-  readable.insert(readable.end(), job.readable.begin(), job.readable.end());
-  for (auto& path : readable) allow(rules, path, fs::is_directory(path) ? kReadFolder : kReadFile);
-  allow(rules, "/dev/null", LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
-  constexpr uint64_t no_file = LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-                               LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO;
-  allow(rules, job.folder, all & ~no_file);
+FileRules file_rules(const Job& job) {
+  FileRules rules;
+  for (auto& path : system_toolchain()) rules.allow(path, FileRules::Access::execute);
+  for (auto& path : job.readable) rules.allow(path, FileRules::Access::execute);
+  rules.allow("/dev/null", FileRules::Access::read_write);
+  rules.allow(job.folder, FileRules::Access::all_regular);
   return rules;
 }
 
@@ -163,33 +129,14 @@ constexpr int kForbidden[] = {
     SYS_mknod,
 #endif
 };
-#if defined(__x86_64__)
-constexpr uint32_t kMachine = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr uint32_t kMachine = AUDIT_ARCH_AARCH64;
-#else
-#error "no system call filter for this machine"
-#endif
 
-std::vector<sock_filter> system_call_filter() {
-  std::vector<sock_filter> filter = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kMachine, 1, 0),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      // The second set of numbers that x86 has.
-      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)};
-  for (int number : kForbidden) {
-    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, uint32_t(number), 0, 1));
-    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-  }
+CallFilter call_filter() {
+  CallFilter filter;
+  filter.refuse(kForbidden, EPERM);
   // Its own limits only: getrlimit is made of it.
-  filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prlimit64, 0, 3));
-  filter.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)));
-  filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
-  filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-  filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  constexpr uint64_t kItself[] = {0};
+  filter.allow_where(SYS_prlimit64, 0, UINT32_MAX, kItself);
+  filter.allow_others();
   return filter;
 }
 
@@ -202,8 +149,7 @@ rlim_t running_threads() {
 
 struct Entrance {
   rlim_t memory, processes;
-  int rules = -1;  // of Landlock
-  sock_fprog filter = {};
+  std::optional<Restriction> restriction;
 };
 
 int enter(const void* context) {
@@ -218,12 +164,7 @@ int enter(const void* context) {
       wanted.rlim_cur = wanted.rlim_max = old.rlim_max;
     if (setrlimit(resource, &wanted) != 0) return errno;
   }
-  if (entrance.rules < 0) return 0;
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      syscall(SYS_landlock_restrict_self, entrance.rules, 0) != 0 ||
-      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &entrance.filter) != 0)
-    return errno;
-  return 0;
+  return entrance.restriction ? restrict_self(*entrance.restriction) : 0;
 }
 
 // Empty where bubblewrap works here, else why not.
@@ -272,7 +213,7 @@ Sandbox choose_sandbox(const Toolchain& toolchain) {
 
 ProcessResult run_sandboxed(Sandbox sandbox, const Job& job) {
   std::string bin = fs::path(job.argv.at(0)).parent_path();
-  Entrance entrance{job.memory_limit, running_threads() + kProcesses};
+  Entrance entrance{job.memory_limit, running_threads() + kProcesses, {}};
   Confinement confinement;
   // HOME, tokens and LD_* stay here.
   confinement.environment = {"PATH=" + bin + ":/usr/bin:/bin", "LANG=C",
@@ -281,14 +222,11 @@ ProcessResult run_sandboxed(Sandbox sandbox, const Job& job) {
   confinement.context = &entrance;
   if (sandbox == Sandbox::bubblewrap)
     return run_process(bubblewrap(find_program("bwrap"), job), "/", job.time_limit, confinement);
-  FileDescriptor rules;
-  std::vector<sock_filter> filter;
-  if (sandbox == Sandbox::landlock) {
-    rules = landlock_rules(job);
-    filter = system_call_filter();
-    entrance.rules = rules.get();
-    entrance.filter = {static_cast<unsigned short>(filter.size()), filter.data()};
-  }
+  if (sandbox != Sandbox::landlock)
+    return run_process(job.argv, job.directory, job.time_limit, confinement);
+  FileRules files = file_rules(job);
+  CallFilter calls = call_filter();
+  entrance.restriction = make_restriction(files, calls);
   return run_process(job.argv, job.directory, job.time_limit, confinement);
 }
 
