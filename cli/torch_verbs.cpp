@@ -47,6 +47,10 @@ void add_predict(CLI::App& app) {
       ->add_option("--code", arguments.code,
                    "use the C++ code of this folder or org/repo@commit instead")
       ->type_name("DIR");
+  command
+      ->add_option("--lock", arguments.lock,
+                   "use only what this pretrained.lock holds (pretrained lock)")
+      ->type_name("FILE");
   command->add_option("--revision", arguments.revision, "branch, tag or commit on the hub")
       ->type_name("REV");
   command->add_flag("--offline", arguments.local_files_only,

@@ -14,7 +14,7 @@ namespace pretrained::cli {
 
 struct Predict {
   Common common;
-  std::string model, code, subfolder, variant, dtype = "auto", device = "cpu", auto_class;
+  std::string model, code, subfolder, variant, dtype = "auto", device = "cpu", auto_class, lock;
   std::string revision = "main";
   bool trust_remote_code = false, isolate = false, local_files_only = false;
   std::vector<std::string> images;

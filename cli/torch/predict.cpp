@@ -7,8 +7,6 @@
 
 #include "pretrained/base/error.h"
 #include "pretrained/model/auto.h"
-#include "pretrained/model/custom_code.h"
-#include "pretrained/model/locate.h"
 #include "pretrained/model/weights.h"
 #include "pretrained/vision/image.h"
 #include "pretrained/vision/image_processor.h"
@@ -193,6 +191,7 @@ FromPretrained options_of(const Predict& arguments) {
                          .variant = arguments.variant,
                          .dtype = arguments.dtype,
                          .code = arguments.code,
+                         .lock = arguments.lock,
                          .local_files_only = arguments.local_files_only};
   if (arguments.isolate) options.isolation = Isolation::process;
   try {
@@ -202,36 +201,6 @@ FromPretrained options_of(const Predict& arguments) {
                         "': expected cpu, cuda, cuda:1, …");
   }
   return options;
-}
-
-// Named tensors suit any class: the only one that the code has, else the one that was saved.
-std::string choose_auto_class(const Predict& arguments, const FromPretrained& options) {
-  constexpr auto kUsual = AutoModelForImageClassification::name;
-  if (!arguments.auto_class.empty()) return arguments.auto_class;
-  if (arguments.input.empty()) return kUsual;
-  FieldPath at;
-  Located model = locate(arguments.model, options);
-  Json config = detail::read_config_file(model.config_file, at);
-  Located code = options.code.empty() ? model : locate_code(options.code, options);
-  AutoMap auto_map = read_auto_map(
-      options.code.empty() ? config : detail::read_config_file(code.config_file, at), code.name());
-  auto_map.erase("AutoConfig");
-  if (auto_map.empty()) return kUsual;
-  if (auto_map.size() == 1) return auto_map.begin()->first;
-  std::vector<std::string> saved;
-  if (auto* names = config.find("architectures"); names && !names->is_null())
-    read_field(*names, saved, at.member("architectures"));
-  std::string list;
-  for (auto& [auto_class, reference] : auto_map) {
-    auto& name = reference.class_name;
-    if (std::find(saved.begin(), saved.end(), name.substr(name.rfind(':') + 1)) != saved.end())
-      return auto_class;
-    list += (list.empty() ? "" : ", ") + auto_class;
-  }
-  throw ArgumentError(arguments.model +
-                      ": its code has several classes and `architectures` in config.json names "
-                      "none of them: give --auto-class, one of " +
-                      list);
 }
 
 // With somebody at the terminal, code that is not trusted yet is shown and asked about; with
@@ -265,8 +234,11 @@ AnyModel load(const Predict& arguments) {
       clear();
       print_line(line);
     };
-  return detail::auto_from_pretrained(choose_auto_class(arguments, options), arguments.model,
-                                      options);
+  // Named tensors suit any class.
+  std::string auto_class = arguments.auto_class;
+  if (auto_class.empty() && arguments.input.empty())
+    auto_class = AutoModelForImageClassification::name;
+  return detail::auto_from_pretrained(auto_class, arguments.model, options);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "pretrained/base/json.h"
 #include "pretrained/base/sha256.h"
 #include "pretrained/hub/blob_hash.h"
+#include "pretrained/hub/download.h"
 #include "pretrained/hub/errors.h"
 #include "pretrained/hub/tree_cache.h"
 
@@ -141,9 +142,14 @@ Lock lock_folder(const fs::path& folder) {
   return lock;
 }
 
-std::vector<std::string> check_lock(const fs::path& folder, const Lock& lock) {
+std::vector<std::string> check_lock(const fs::path& folder, const Lock& lock,
+                                    const std::vector<std::string>& patterns) {
   std::vector<std::string> problems;
+  auto wanted = [&](const std::string& path) {
+    return patterns.empty() || matches_any(path, patterns);
+  };
   for (auto& [path, expected] : lock.files) {
+    if (!wanted(path)) continue;
     try {
       LockedFile found = hash_file(folder, path);
       if (found != expected)
@@ -155,7 +161,8 @@ std::vector<std::string> check_lock(const fs::path& folder, const Lock& lock) {
     }
   }
   for (auto& path : files_of(folder))
-    if (!lock.files.contains(path)) problems.push_back(shown(folder, path) + ": not in the lock");
+    if (wanted(path) && !lock.files.contains(path))
+      problems.push_back(shown(folder, path) + ": not in the lock");
   return problems;
 }
 

@@ -33,9 +33,11 @@ PRETRAINED_API Lock parse_lock(std::string_view text, const std::string& source)
 // Hashes every file of the folder but hidden ones and pretrained.lock itself. Links may lead into
 // the cache of hub clients only (open_inside): else FormatError.
 PRETRAINED_API Lock lock_folder(const std::filesystem::path& folder);
-// One line for each file that is missing, changed or not in the lock.
+// One line for each file that is missing, changed or not in the lock; of all files, or of those
+// that match `patterns` (download.h).
 PRETRAINED_API std::vector<std::string> check_lock(const std::filesystem::path& folder,
-                                                   const Lock& lock);
+                                                   const Lock& lock,
+                                                   const std::vector<std::string>& patterns = {});
 // Throws IntegrityError where `bytes`, read from `path` of a snapshot in the cache, are not what
 // its blob's name, or the commit's list of files, says: somebody has been at the cache.
 PRETRAINED_API void check_cached_bytes(const std::filesystem::path& snapshot,

@@ -1,5 +1,7 @@
 #include "pretrained/model/auto.h"
 
+#include <algorithm>
+
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/isolation/isolation.h"
@@ -24,7 +26,8 @@ Found look(const std::string& name, const FromPretrained& options) {
   found.config = detail::read_config_file(found.model.config_file, at);
   if (auto* type = found.config.find("model_type"))
     read_field(*type, found.model_type, at.member("model_type"));
-  found.code = options.code.empty() ? found.model : locate_code(options.code, options);
+  found.code =
+      options.code.empty() ? found.model : locate_code(options.code, options, found.model.client);
   Json map_holder =
       options.code.empty() ? found.config : detail::read_config_file(found.code.config_file, at);
   found.auto_map = read_auto_map(map_holder, found.code.name() + "/config.json");
@@ -73,31 +76,41 @@ const ModelClass& choose_model(const Found& found, const std::string& auto_class
 
 std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, const Found& found,
                                         const FromPretrained& options) {
-  Json json = found.config;
-  if (!options.config_overrides.empty()) {
-    auto known = config_class.read(json, {"config.json", ""});
-    Json fields = config_class.write(*known);
-    for (auto& [key, value] : options.config_overrides) {
-      bool base = key == "num_labels" || key == "id2label" || key == "label2id" ||
-                  key == "problem_type" || key == "dtype";
-      if (!base && !fields.find(key))
-        throw ArgumentError("config_overrides: " + config_class.name + " has no field '" +
-                            printable(key) + "'");
-    }
-    detail::override_fields(json, options.config_overrides, "config.json");
-  }
-  auto config = config_class.read(json, {"config.json", ""});
+  auto config = detail::read_config(config_class, found.config, options.config_overrides);
   config->loaded_from = found.model.folder;
   return config;
+}
+
+// The only class that the code has, else the one that was saved.
+std::string choose_auto_class(const Found& found, const std::string& name) {
+  AutoMap classes = found.auto_map;
+  classes.erase("AutoConfig");
+  if (classes.empty()) return AutoModelForImageClassification::name;
+  if (classes.size() == 1) return classes.begin()->first;
+  std::vector<std::string> saved;
+  if (auto* names = found.config.find("architectures"); names && !names->is_null())
+    read_field(*names, saved, {"config.json", "architectures"});
+  std::string list;
+  for (auto& [auto_class, reference] : classes) {
+    auto& full = reference.class_name;
+    if (std::find(saved.begin(), saved.end(), full.substr(full.rfind(':') + 1)) != saved.end())
+      return auto_class;
+    list += (list.empty() ? "" : ", ") + auto_class;
+  }
+  throw ArgumentError(name +
+                      ": its code has several classes and `architectures` in config.json names "
+                      "none of them: name the Auto class (--auto-class), one of " +
+                      list);
 }
 
 // Only code that the model brings along: what is registered here is trusted already.
 AnyModel isolated(const Found& found, const std::string& auto_class, const std::string& name,
                   const FromPretrained& options) {
   if (!found.auto_map.contains(auto_class)) throw_no_class(found, auto_class, name);
+  auto model =
   Json config = found.config;
-  detail::override_fields(config, options.config_overrides, "config.json");
-  auto model = isolation::start(auto_class, found.code, found.auto_map, config, options);
+  detail::override_fields(config, options.config_overrides);
+      isolation::start(auto_class, found.code, found.auto_map, config, options);
   fetch_weights(found.model, options);
   detail::load_into(*model, found.model.folder, options);
   model->eval();
@@ -133,9 +146,10 @@ AnyConfig AutoConfig::from_pretrained(const std::string& name, const FromPretrai
 
 namespace detail {
 
-AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name,
+AnyModel auto_from_pretrained(const std::string& wanted, const std::string& name,
                               const FromPretrained& options) {
   Found found = look(name, options);
+  std::string auto_class = wanted.empty() ? choose_auto_class(found, name) : wanted;
   if (options.isolation == Isolation::process) return isolated(found, auto_class, name, options);
   const ModelClass& model_class = choose_model(found, auto_class, name, options);
   auto config = read_config(*model_class.config, found, options);

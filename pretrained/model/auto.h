@@ -102,6 +102,7 @@ struct PRETRAINED_API AutoConfig {
 };
 
 namespace detail {
+// `auto_class` empty: the only class that the model's code has, else the one that was saved.
 PRETRAINED_API AnyModel auto_from_pretrained(const std::string& auto_class, const std::string& name,
                                              const FromPretrained&);
 PRETRAINED_API AnyModel auto_from_config(const std::string& auto_class, const AnyConfig& config);

@@ -141,7 +141,7 @@ void write_config_file(const fs::path& folder, const Json& config) {
   update.commit();
 }
 
-void override_fields(Json& config, const Json::Object& overrides, const std::string&) {
+void override_fields(Json& config, const Json::Object& overrides) {
   auto& object = *config.get_if<Json::Object>();
   for (auto& [key, value] : overrides) {
     object[key] = value;
@@ -150,6 +150,23 @@ void override_fields(Json& config, const Json::Object& overrides, const std::str
       object.erase("label2id");
     }
   }
+}
+
+std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, Json json,
+                                        const Json::Object& overrides) {
+  FieldPath at{"config.json", ""};
+  if (!overrides.empty()) {
+    Json fields = config_class.write(*config_class.read(json, at));
+    for (auto& [key, value] : overrides) {
+      bool base = key == "num_labels" || key == "id2label" || key == "label2id" ||
+                  key == "problem_type" || key == "dtype";
+      if (!base && !fields.find(key))
+        throw ArgumentError("config_overrides: " + config_class.name + " has no field '" +
+                            printable(key) + "'");
+    }
+    override_fields(json, overrides);
+  }
+  return config_class.read(json, at);
 }
 
 std::string diff_objects(const Json& a, const Json& b) {

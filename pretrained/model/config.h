@@ -115,8 +115,10 @@ PRETRAINED_API void write_config_file(const std::filesystem::path& folder, const
 PRETRAINED_API std::string config_text(const Json& config);
 PRETRAINED_API PushResult push_config(const Json& config, const std::string& repo,
                                       const PushToHub& options);
-PRETRAINED_API void override_fields(Json& config, const Json::Object& overrides,
-                                    const std::string& source);
+PRETRAINED_API void override_fields(Json& config, const Json::Object& overrides);
+// With fields replaced; a name that is no field is an ArgumentError.
+PRETRAINED_API std::shared_ptr<ConfigBase> read_config(const ConfigClass& config_class, Json json,
+                                                       const Json::Object& overrides);
 PRETRAINED_API std::string diff_objects(const Json& a, const Json& b);
 PRETRAINED_API void register_config(const ConfigClass& config_class, const std::string& auto_class);
 }  // namespace detail
@@ -153,7 +155,7 @@ class PretrainedConfig : public Parent {
     Json json = detail::read_config_file(path, at);
     T known = from_json(json, at);
     for (auto& [key, value] : overrides) known.check_known(key);
-    detail::override_fields(json, overrides, at.source);
+    detail::override_fields(json, overrides);
     T config = from_json(json, at);
     config.loaded_from = detail::folder_of(path);
     return config;

@@ -153,7 +153,7 @@ Located code_location(const Located& model, const AutoMap& auto_map,
     throw FormatError(model.name() + ": field 'auto_map_cpp': '" + elsewhere->text() +
                       "' is in another repository and others are not: classes of one model come "
                       "from one repository");
-  return locate_code(elsewhere->repo + "@" + elsewhere->commit, options);
+  return locate_code(elsewhere->repo + "@" + elsewhere->commit, options, model.client);
 }
 
 // Errors name the repository and its commit, not where its files are cached.
@@ -176,9 +176,7 @@ code::Sources read_code(const Located& at, const std::vector<std::string>& modul
 void describe_commit(const Located& at, const FromPretrained& options, CodeReview& review) {
   if (at.repo.empty() || options.local_files_only) return;
   try {
-    hub::ClientOptions client;
-    if (!options.token.empty()) client.token = options.token;
-    auto commits = hub::HubClient(client).list_commits({at.repo}, at.commit, 1);
+    auto commits = at.client->list_commits({at.repo}, at.commit, 1);
     if (commits.empty() || commits[0].oid != at.commit) return;
     review.date = commits[0].date;
     for (auto& author : commits[0].authors)
@@ -187,14 +185,17 @@ void describe_commit(const Located& at, const FromPretrained& options, CodeRevie
   }
 }
 
-// The bytes must be those that the hub named: somebody may have written to the cache since.
-void check_cache(const Located& at, const code::Sources& files) {
-  if (at.repo.empty()) return;
-  fs::path subfolder = at.subfolder, snapshot = at.folder;
-  for (auto part = subfolder.begin(); part != subfolder.end(); ++part)
-    snapshot = snapshot.parent_path();
-  for (auto& file : files)
-    hub::check_cached_bytes(snapshot, (subfolder / file.path).generic_string(), file.bytes);
+// The bytes must be those that the hub named, and those of the lock: somebody may have written to
+// the cache since.
+void check_bytes(const Located& at, const code::Sources& files) {
+  for (auto& file : files) {
+    std::string path = (fs::path(at.subfolder) / file.path).generic_string();
+    if (!at.repo.empty()) hub::check_cached_bytes(at.root(), path, file.bytes);
+    if (!at.lock) continue;
+    auto locked = at.lock->files.find(path);
+    if (locked == at.lock->files.end() || locked->second.sha256 != sha256_hex(file.bytes))
+      throw FormatError(at.name() + ": " + path + " is not what the lock holds");
+  }
 }
 
 struct FoundCode {
@@ -211,7 +212,7 @@ FoundCode find_code(const Located& model, const AutoMap& auto_map, const FromPre
   CodeReview review = code::review_code(name, at.commit,
                                         read_code(at, {modules.begin(), modules.end()}), kApiLevel);
   review.pinned = at.pinned;
-  check_cache(at, review.files);
+  check_bytes(at, review.files);
   return {std::move(at), std::move(review)};
 }
 

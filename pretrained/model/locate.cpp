@@ -1,7 +1,12 @@
 #include "pretrained/model/locate.h"
 
+#include <algorithm>
+
 #include "pretrained/base/error.h"
+#include "pretrained/base/files.h"
 #include "pretrained/hub/download.h"
+#include "pretrained/hub/lock.h"
+#include "pretrained/model/weights.h"
 #include "pretrained/safetensors/index.h"
 
 namespace pretrained {
@@ -20,16 +25,19 @@ void check_subfolder(const std::string& name, const std::string& subfolder) {
     throw ArgumentError("subfolder '" + printable(subfolder) + "' leads out of " + printable(name));
 }
 
-hub::HubClient client_for(const FromPretrained& options) {
+using Client = std::shared_ptr<const hub::HubClient>;
+
+Client client_for(const FromPretrained& options) {
   hub::ClientOptions client;
   if (!options.token.empty()) client.token = options.token;
   client.offline = options.local_files_only;
-  return hub::HubClient(client);
+  return std::make_shared<const hub::HubClient>(client);
 }
 
-hub::Snapshot fetch(const std::string& repo, const std::string& revision,
-                    std::vector<std::string> patterns, const FromPretrained& options) {
-  return hub::snapshot_download(client_for(options), {repo},
+hub::Snapshot fetch(const hub::HubClient& client, const std::string& repo,
+                    const std::string& revision, std::vector<std::string> patterns,
+                    const FromPretrained& options) {
+  return hub::snapshot_download(client, {repo},
                                 {.revision = revision,
                                  .cache_dir = options.cache_dir,
                                  .allow_patterns = std::move(patterns),
@@ -47,19 +55,20 @@ std::string choose_revision(const hub::RepoReference& named, const std::string& 
   return named.revision;
 }
 
-Located from_hub(const hub::RepoReference& repo, const std::string& revision,
+Located from_hub(const Client& client, const hub::RepoReference& repo, const std::string& revision,
                  const FromPretrained& options) {
   auto no_folder = [&](const Error& error) {
     return std::string(error.what()) + " (nor is there a folder '" + repo.id + "' here)";
   };
   try {
-    auto snapshot = fetch(repo.id, revision, kSmallFiles, options);
+    auto snapshot = fetch(*client, repo.id, revision, kSmallFiles, options);
     return {snapshot.folder,
             snapshot.folder / "config.json",
             repo.id,
             snapshot.commit,
             "",
-            hub::is_commit_hash(revision)};
+            hub::is_commit_hash(revision),
+            client};
   } catch (const hub::RepositoryNotFound& error) {
     throw hub::RepositoryNotFound(no_folder(error));
   } catch (const hub::OfflineError& error) {
@@ -67,16 +76,60 @@ Located from_hub(const hub::RepoReference& repo, const std::string& revision,
   }
 }
 
+std::shared_ptr<const hub::Lock> read_lock(const fs::path& file) {
+  if (file.empty()) return {};
+  return std::make_shared<const hub::Lock>(hub::parse_lock(read_file(file), file.string()));
+}
+
+// What a name without a revision stands for.
+std::string locked_revision(const hub::Lock& lock, const hub::RepoReference& repo,
+                            const std::string& revision, const FromPretrained& options) {
+  if (lock.repository != repo.id)
+    throw FormatError(options.lock.string() + ": it is of " +
+                      (lock.repository.empty() ? "a folder" : printable(lock.repository)) +
+                      ", not of " + repo.id + "; write one with pretrained lock " + repo.id);
+  bool said = !repo.revision.empty() || (revision != "main" && !revision.empty());
+  return said ? revision : lock.commit;
+}
+
+void throw_not_locked(const Located& model, const std::vector<std::string>& problems,
+                      const FromPretrained& options) {
+  constexpr size_t kShown = 5;
+  std::string list;
+  for (size_t i = 0; i < std::min(problems.size(), kShown); ++i) list += "; " + problems[i];
+  if (problems.size() > kShown)
+    list += "; and " + std::to_string(problems.size() - kShown) + " more";
+  throw FormatError(model.name() + ": not as " + options.lock.string() +
+                    " says: " + list.substr(2));
+}
+
+void check_locked(const Located& model, const std::vector<std::string>& patterns,
+                  const FromPretrained& options) {
+  if (!model.lock) return;
+  if (!model.repo.empty() && model.commit != model.lock->commit)
+    throw_not_locked(model, {"locked is commit " + model.lock->commit}, options);
+  auto problems = hub::check_lock(model.root(), *model.lock, patterns);
+  if (!problems.empty()) throw_not_locked(model, problems, options);
+}
+
 }  // namespace
 
 std::string Located::name() const { return repo.empty() ? folder.string() : repo + "@" + commit; }
 
+fs::path Located::root() const {
+  fs::path root = folder;
+  for (auto& part : fs::path(subfolder))
+    if (!part.empty()) root = root.parent_path();
+  return root;
+}
+
 Located locate(const std::string& name, const FromPretrained& options) {
   std::error_code error;
   fs::path path = name;
-  if (fs::is_regular_file(path, error) && options.subfolder.empty())
+  if (fs::is_regular_file(path, error) && options.subfolder.empty() && options.lock.empty())
     return {path.has_parent_path() ? path.parent_path() : ".", path, "", ""};
   Located found;
+  auto lock = read_lock(options.lock);
   check_subfolder(name, options.subfolder);
   if (fs::is_directory(path, error)) {
     found.folder = path;
@@ -85,8 +138,11 @@ Located locate(const std::string& name, const FromPretrained& options) {
     if (!repo)
       throw NotFoundError(printable(name) +
                           ": no such folder, and no name of a repository (org/name)");
-    found = from_hub(*repo, choose_revision(*repo, name, options.revision), options);
+    std::string revision = choose_revision(*repo, name, options.revision);
+    if (lock) revision = locked_revision(*lock, *repo, revision, options);
+    found = from_hub(client_for(options), *repo, revision, options);
   }
+  found.lock = std::move(lock);
   if (!options.subfolder.empty()) {
     found.subfolder = fs::path(options.subfolder).lexically_normal().generic_string();
     found.folder /= found.subfolder;
@@ -98,43 +154,51 @@ Located locate(const std::string& name, const FromPretrained& options) {
     throw hub::EntryNotFound(found.name() + ": it holds no " +
                              (options.subfolder.empty() ? "" : printable(options.subfolder) + "/") +
                              "config.json: not a model that can be loaded");
+  check_locked(found, kSmallFiles, options);
   return found;
 }
 
 void fetch_weights(const Located& model, const FromPretrained& options) {
-  if (model.repo.empty()) return;
-  std::string folder = options.subfolder.empty() ? "" : options.subfolder + "/";
-  std::string whole = safetensors::weights_name(options.variant);
-  std::string stem = whole.substr(0, whole.size() - std::string(".safetensors").size());
-  std::string index = safetensors::index_name(options.variant);
-  auto snapshot =
-      fetch(model.repo, model.commit,
-            {folder + whole, folder + stem + "-*-of-*.safetensors", folder + index}, options);
-  if (!snapshot.files.empty()) return;
-  std::string old = options.variant.empty() ? "pytorch_model" : "pytorch_model." + options.variant;
-  fetch(model.repo, model.commit, {folder + old + ".bin"}, options);
+  if (!model.repo.empty()) {
+    std::string folder = model.subfolder.empty() ? "" : model.subfolder + "/";
+    std::string whole = safetensors::weights_name(options.variant);
+    std::string stem = whole.substr(0, whole.size() - std::string(".safetensors").size());
+    std::string index = safetensors::index_name(options.variant);
+    auto snapshot =
+        fetch(*model.client, model.repo, model.commit,
+              {folder + whole, folder + stem + "-*-of-*.safetensors", folder + index}, options);
+    std::string old =
+        options.variant.empty() ? "pytorch_model" : "pytorch_model." + options.variant;
+    if (snapshot.files.empty())
+      fetch(*model.client, model.repo, model.commit, {folder + old + ".bin"}, options);
+  }
+  if (!model.lock) return;
+  std::vector<std::string> used;
+  for (auto& file : weights_files(model.folder, options.variant))
+    used.push_back((fs::path(model.subfolder) / file).generic_string());
+  check_locked(model, used, options);
 }
 
-Located locate_code(const std::string& name, const FromPretrained& options) {
+Located locate_code(const std::string& name, const FromPretrained& options, Client client) {
   std::error_code error;
   if (fs::is_directory(name, error)) return {name, fs::path(name) / "config.json", "", ""};
   auto repo = hub::parse_repo_reference(name);
   if (!repo)
     throw NotFoundError(printable(name) +
                         ": no such folder of code, and no name of a repository (org/name@commit)");
+  if (!client) client = client_for(options);
   FromPretrained plain = options;
   plain.revision = plain.subfolder = "";
   std::string revision = options.code_revision.empty() ? repo->revision : options.code_revision;
   if (!hub::is_commit_hash(revision)) {
-    std::string now =
-        client_for(options).resolve_revision({repo->id}, revision.empty() ? "main" : revision);
+    std::string now = client->resolve_revision({repo->id}, revision.empty() ? "main" : revision);
     throw ArgumentError(
         "code of " + repo->id +
         ": name the commit that you have read, for a branch can change under you: " + repo->id +
         "@" + now + " is what '" + printable(revision.empty() ? "main" : revision) +
         "' stands for now");
   }
-  return from_hub(*repo, revision, plain);
+  return from_hub(client, *repo, revision, plain);
 }
 
 }  // namespace pretrained

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "../../tests/kill_everywhere.h"
@@ -13,6 +14,7 @@
 #include "../../tests/models/tiny/modeling_tiny.h"
 #include "pretrained/base/files.h"
 #include "pretrained/hub/errors.h"
+#include "pretrained/hub/lock.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/weights.h"
 
@@ -371,6 +373,56 @@ TEST_F(Modeling, CodeRunsAsItWasTrustedAndNoOther) {
   EXPECT_EQ(code::TrustFile().revoke(fs::canonical(folder)).size(), 1u);
   EXPECT_THROW(AutoModel::from_pretrained(folder), UntrustedCode) << "though it is still loaded";
   EXPECT_THROW(review_code(folder / "layers"), NotFoundError);
+}
+
+TEST_F(Modeling, ALockIsHeeded) {
+  TinyConfig::register_for_auto_class();
+  TinyModel::register_for_auto_class("AutoModel");
+  TinyModel(TinyConfig{}).save_pretrained(folder / "sub");
+  fs::path file = folder / "sub/pretrained.lock";
+  write_file_atomically(file, hub::lock_folder(folder).text());
+  FromPretrained options{.trust_remote_code = true, .subfolder = "sub", .lock = file};
+  EXPECT_NO_THROW(AutoModel::from_pretrained(folder, options));
+  EXPECT_NO_THROW(TinyModel::from_pretrained(folder, options));
+  for (auto* name : {"config.json", "modeling_tiny.h", "layers/head.cpp", "model.safetensors"}) {
+    std::string bytes = read_file(folder / "sub" / name), changed = bytes;
+    changed.back() ^= 1;
+    write_file_atomically(folder / "sub" / name, changed);
+    EXPECT_NE(error_of([&] { AutoModel::from_pretrained(folder, options); }).find(name),
+              std::string::npos);
+    write_file_atomically(folder / "sub" / name, bytes);
+  }
+  write_file_atomically(folder / "sub/more.h", "");
+  EXPECT_NE(error_of([&] { AutoConfig::from_pretrained(folder, options); }).find("not in the lock"),
+            std::string::npos);
+  fs::remove(folder / "sub/more.h");
+  options.variant = "other";
+  fs::copy(folder / "sub/model.safetensors", folder / "sub/model.other.safetensors");
+  EXPECT_NE(error_of([&] { AutoModel::from_pretrained(folder, options); }).find("model.other"),
+            std::string::npos);
+}
+
+TEST_F(Modeling, AThousandLoadsLeaveMemoryFlat) {
+  TinyConfig::register_for_auto_class();
+  TinyModel::register_for_auto_class("AutoModel");
+  TinyModel(TinyConfig{}).save_pretrained(folder);
+  auto load = [&] { AutoModel::from_pretrained(folder, {.trust_remote_code = true}); };
+  auto count = [](const char* path) {
+    return std::distance(fs::directory_iterator(path), fs::directory_iterator());
+  };
+  auto resident = [] {
+    std::ifstream file("/proc/self/statm");
+    long all, pages;
+    file >> all >> pages;
+    return pages * sysconf(_SC_PAGESIZE);
+  };
+  for (int i = 0; i < 50; ++i) load();
+  auto files = count("/proc/self/fd"), threads = count("/proc/self/task");
+  auto memory = resident();
+  for (int i = 0; i < 1000; ++i) load();
+  EXPECT_EQ(count("/proc/self/fd"), files);
+  EXPECT_EQ(count("/proc/self/task"), threads);
+  EXPECT_LT(resident() - memory, 4 << 20);
 }
 
 TEST_F(Modeling, CompilesWithTheFallbackCompiler) {

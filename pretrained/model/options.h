@@ -56,6 +56,10 @@ struct FromPretrained {
   // repositories that hold only Python.
   std::string code;
   std::string code_revision;  // the commit of `code`, or of code that config.json finds elsewhere
+  // A pretrained.lock (`pretrained lock`): the commit is the one that it names, and config, code
+  // and weights must be the files that it holds; else a FormatError that lists what differs. A name
+  // without a revision stands for that commit.
+  std::filesystem::path lock;
   // Renames of checkpoint keys: regular expression → replacement, tried in order.
   std::vector<std::pair<std::string, std::string>> key_mapping;
   // Loading is strict: a missing, unexpected or mismatched tensor is a WeightsError. These let some

@@ -219,6 +219,19 @@ void save_file(const NamedTensors& tensors, const fs::path& path) {
   file.commit();
 }
 
+std::vector<std::string> weights_files(const fs::path& folder, const std::string& variant) {
+  st::check_variant(variant);
+  finish_update(folder);
+  std::string single = st::weights_name(variant), index = st::index_name(variant),
+              bin = "pytorch_model" + (variant.empty() ? "" : "." + variant) + ".bin";
+  if (present(folder / single)) return {single};
+  if (!present(folder / index)) return {bin};
+  std::string text = read_inside(folder, index, 64 << 20);
+  auto files = st::parse_index(text, (folder / index).string()).files();
+  files.push_back(index);
+  return files;
+}
+
 NamedTensors load_folder(const fs::path& folder, const std::string& variant) {
   st::check_variant(variant);
   finish_update(folder);

@@ -23,6 +23,10 @@ PRETRAINED_API void save_file(const NamedTensors& tensors, const std::filesystem
 PRETRAINED_API NamedTensors load_folder(const std::filesystem::path& folder,
                                         const std::string& variant);
 
+// The files it reads, the index too. FormatError where the index is none.
+PRETRAINED_API std::vector<std::string> weights_files(const std::filesystem::path& folder,
+                                                      const std::string& variant);
+
 // The tensor itself, or a copy where its bytes do not lie at a multiple of its item size.
 PRETRAINED_API at::Tensor aligned(const at::Tensor& tensor);
 
