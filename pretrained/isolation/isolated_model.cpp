@@ -22,7 +22,7 @@ struct ForeignConfig : PretrainedConfig<ForeignConfig> {
   PRETRAINED_FIELDS()
 };
 
-constexpr size_t kMaxOutputs = 1000;
+constexpr size_t kMaxOutputs = 1000, kMaxModules = 100'000;
 constexpr uint64_t kFirstMemory = 1 << 20;
 
 std::vector<std::string> read_names(const Json* list) {
@@ -58,22 +58,40 @@ std::vector<bool> read_flags(const Json* list, size_t count) {
 }
 
 struct State {
+  std::vector<std::string> modules;  // each after its parent; "" is the model itself
   TensorInfos tensors;
   std::vector<size_t> first;     // where a tensor has several names: its first one
   std::vector<bool> parameters;  // the others are buffers
 };
 
-// Names of parameters become modules here: nothing but what a module may be called.
+// Names of modules, dots between them: nothing but what a module may be called.
+bool is_module_path(const std::string& name) {
+  bool good = !name.empty() && name.size() < 1000 && name.back() != '.' && name[0] != '.' &&
+              name.find("..") == name.npos;
+  for (unsigned char c : name) good = good && (std::isalnum(c) || c == '_' || c == '.' || c == '-');
+  return good;
+}
+
+std::vector<std::string> read_modules(const Json* list) {
+  auto* array = list ? list->get_if<Json::Array>() : nullptr;
+  if (!array || array->empty() || array->size() > kMaxModules)
+    throw FormatError("no list of modules");
+  std::vector<std::string> modules = {""};
+  for (size_t i = 0; i < array->size(); ++i) {
+    auto* name = (*array)[i].get_if<std::string>();
+    if (!name || (i == 0 ? !name->empty() : !is_module_path(*name)))
+      throw FormatError("a module's bad name");
+    if (i > 0) modules.push_back(*name);
+  }
+  return modules;
+}
+
 State state_from_json(const Json& answer) {
   auto infos = tensors_from_json(answer.find("tensors"), "parameters");
   std::set<std::string> names;
   for (auto& info : infos) {
-    bool good = !info.name.empty() && info.name.size() < 1000 && info.name.back() != '.' &&
-                info.name[0] != '.' && info.name.find("..") == info.name.npos &&
-                names.insert(info.name).second;
-    for (unsigned char c : info.name)
-      good = good && (std::isalnum(c) || c == '_' || c == '.' || c == '-');
-    if (!good || (info.requires_grad && !at::isFloatingType(info.dtype)))
+    if (!is_module_path(info.name) || !names.insert(info.name).second ||
+        (info.requires_grad && !at::isFloatingType(info.dtype)))
       throw FormatError("a parameter's bad name: " + printable(info.name));
   }
   auto* first = answer.find("first");
@@ -86,6 +104,7 @@ State state_from_json(const Json& answer) {
     state.first.push_back(size_t(*k));
   }
   state.parameters = read_flags(answer.find("parameters"), infos.size());
+  state.modules = read_modules(answer.find("modules"));
   state.tensors = std::move(infos);
   return state;
 }
@@ -142,7 +161,7 @@ class Session : public std::enable_shared_from_this<Session> {
     std::vector<bool> requires_grad;
   };
   Outputs call(const std::vector<std::string>& names, const std::vector<torch::Tensor>& tensors,
-               bool training, bool grad, int64_t id) {
+               const Json::Array& training, bool grad, int64_t id) {
     std::lock_guard lock(mutex_);
     check_state();
     TensorInfos infos;
@@ -174,7 +193,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // Gradients for state and inputs, in this order; undefined where there is none.
   std::vector<torch::Tensor> backward(int64_t id, const std::vector<torch::Tensor>& given,
-                                      size_t input_count) {
+                                      size_t input_count, bool keep_graph) {
     std::lock_guard lock(mutex_);
     torch::NoGradGuard no_grad;
     prepare_gradients();
@@ -186,7 +205,8 @@ class Session : public std::enable_shared_from_this<Session> {
       tensors.push_back(given[i]);
     }
     pass(infos, tensors);
-    auto answer = ask({{"request", "backward"}, {"id", id}, {"gradients", to_json(infos)}});
+    auto answer = ask(
+        {{"request", "backward"}, {"id", id}, {"keep", keep_graph}, {"gradients", to_json(infos)}});
     std::vector<torch::Tensor> result;
     guarded([&] {
       auto state = read_flags(answer.body.find("state"), state_.size());
@@ -301,12 +321,12 @@ Graph::~Graph() { session->forget(id); }
 struct CallFunction : torch::autograd::Function<CallFunction> {
   using List = torch::autograd::variable_list;
 
-  static List forward(torch::autograd::AutogradContext* context, Session* session, bool training,
-                      const std::vector<std::string>* names, std::vector<std::string>* output_names,
-                      at::TensorList tensors) {
+  static List forward(torch::autograd::AutogradContext* context, Session* session,
+                      const Json::Array* training, const std::vector<std::string>* names,
+                      std::vector<std::string>* output_names, at::TensorList tensors) {
     auto graph = c10::make_intrusive<Graph>(session->shared_from_this(), session->next_id());
     List inputs(tensors.end() - std::ptrdiff_t(names->size()), tensors.end()), constants;
-    auto outputs = session->call(*names, inputs, training, true, graph->id);
+    auto outputs = session->call(*names, inputs, *training, true, graph->id);
     for (size_t i = 0; i < outputs.tensors.size(); ++i)
       if (!outputs.requires_grad[i]) constants.push_back(outputs.tensors[i]);
     *output_names = outputs.names;
@@ -318,10 +338,13 @@ struct CallFunction : torch::autograd::Function<CallFunction> {
   }
 
   static List backward(torch::autograd::AutogradContext* context, List given) {
+    if (at::GradMode::is_enabled())
+      throw ArgumentError("gradients of gradients (create_graph) do not reach an isolated model");
     auto graph =
         c10::static_intrusive_pointer_cast<Graph>(context->saved_data["graph"].toCapsule());
     auto gradients =
-        graph->session->backward(graph->id, given, size_t(context->saved_data["inputs"].toInt()));
+        graph->session->backward(graph->id, given, size_t(context->saved_data["inputs"].toInt()),
+                                 torch::autograd::get_current_graph_task_keep_graph());
     List results(4);  // of what is no tensor
     results.insert(results.end(), gradients.begin(), gradients.end());
     return results;
@@ -331,12 +354,14 @@ struct CallFunction : torch::autograd::Function<CallFunction> {
 class IsolatedModel : public Model {
  public:
   IsolatedModel(const ForeignConfig& config, const ModelClass& model_class,
-                std::shared_ptr<Session> session, std::vector<bool> parameters)
+                std::shared_ptr<Session> session, const std::vector<std::string>& modules,
+                std::vector<bool> parameters)
       : Model(config),
         class_(model_class),
         session_(std::move(session)),
         parameters_(std::move(parameters)) {
     set_config(std::make_shared<ForeignConfig>(config), "");
+    for (auto& name : modules) modules_.push_back(&place_of(name));
   }
 
   const ModelClass& model_class() const override { return class_; }
@@ -358,13 +383,15 @@ class IsolatedModel : public Model {
       names.push_back(name);
       tensors.push_back(tensor);
     }
+    Json::Array training;
+    for (auto* module : modules_) training.push_back(module->is_training());
     if (at::GradMode::is_enabled() && !c10::InferenceMode::is_enabled()) {
       auto all = session_->state();
       all.insert(all.end(), tensors.begin(), tensors.end());
-      tensors = CallFunction::apply(session_.get(), is_training(), &std::as_const(names),
+      tensors = CallFunction::apply(session_.get(), &std::as_const(training), &std::as_const(names),
                                     &output_names, at::TensorList(all));
     } else {
-      auto outputs = session_->call(names, tensors, is_training(), false, 0);
+      auto outputs = session_->call(names, tensors, training, false, 0);
       tensors = outputs.tensors;
       output_names = outputs.names;
     }
@@ -377,36 +404,46 @@ class IsolatedModel : public Model {
   void check_saved_class() const override {}
 
  private:
-  void add_tensor(const TensorInfo& info, const torch::Tensor& tensor, bool parameter) {
+  torch::nn::Module& place_of(std::string name) {
     torch::nn::Module* place = this;
-    std::string name = info.name;
-    for (size_t dot; (dot = name.find('.')) != name.npos; name.erase(0, dot + 1))
-      place = &child(*place, name.substr(0, dot));
+    for (size_t end; !name.empty(); name.erase(0, end + (end < name.size()))) {
+      end = std::min(name.find('.'), name.size());
+      place = &child(*place, name.substr(0, end));
+    }
+    return *place;
+  }
+
+  void add_tensor(const TensorInfo& info, const torch::Tensor& tensor, bool parameter) {
+    size_t dot = info.name.rfind('.');
+    auto& place = place_of(dot == info.name.npos ? "" : info.name.substr(0, dot));
+    std::string name = info.name.substr(dot + 1);  // npos + 1 is 0
     if (parameter)
-      place->register_parameter(name, tensor, info.requires_grad);
+      place.register_parameter(name, tensor, info.requires_grad);
     else
-      place->register_buffer(name, tensor);
+      place.register_buffer(name, tensor);
   }
 
   ModelClass class_;
   std::shared_ptr<Session> session_;
+  std::vector<torch::nn::Module*> modules_;  // own children, in the other process's order
   std::vector<bool> parameters_;
 };
 
 }  // namespace
 
-std::shared_ptr<Model> start(const std::string& auto_class, const Located& located,
+std::shared_ptr<Model> start(const std::string& auto_class, const Located& model, const Located& at,
                              const AutoMap& auto_map, const Json& config,
                              const FromPretrained& options) {
   if (!options.device.is_cpu())
     throw ArgumentError("an isolated model runs on the CPU, not on " + options.device.str());
-  CompiledCode code = compile_custom_code(located, auto_map, options);
-  auto process = std::make_unique<ModelProcess>(located.name());
+  CompiledCode code = compile_custom_code(at, auto_map, options);
+  auto process = std::make_unique<ModelProcess>(at.name());
   bool complete = options.allow_missing.empty() && !options.ignore_mismatched_sizes;
   auto answer =
       process->call(Json::Object{{"request", "start"},
                                  {"auto_class", auto_class},
                                  {"config", config},
+                                 {"overrides", options.config_overrides},
                                  {"complete", complete},
                                  {"threads", int64_t(at::get_num_threads())},
                                  {"memory", int64_t(options.isolation_limits.memory_bytes)}},
@@ -416,14 +453,18 @@ std::shared_ptr<Model> start(const std::string& auto_class, const Located& locat
         adopt_foreign_class(code, auto_map.at(auto_class), auto_class,
                             config_class<ForeignConfig>(), read_names(answer.body.find("inputs")));
     State state = state_from_json(answer.body);
+    Json overridden = config;
+    detail::override_fields(overridden, options.config_overrides);
+    auto own_config = ForeignConfig::from_json(overridden);
+    own_config.loaded_from = model.folder;
+    auto modules = std::move(state.modules);
     auto parameters = std::move(state.parameters);
-    auto session = std::make_shared<Session>(located.name(), std::move(process),
+    auto session = std::make_shared<Session>(at.name(), std::move(process),
                                              options.isolation_limits, std::move(state));
-    return std::make_shared<IsolatedModel>(ForeignConfig::from_json(config), model_class, session,
+    return std::make_shared<IsolatedModel>(own_config, model_class, session, modules,
                                            std::move(parameters));
   } catch (const FormatError& error) {
-    throw ModelProcessError(located.name() +
-                            ": the model's process broke the rules: " + error.what());
+    throw ModelProcessError(at.name() + ": the model's process broke the rules: " + error.what());
   }
 }
 

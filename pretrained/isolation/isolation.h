@@ -14,8 +14,9 @@
 // A model that crashes, hangs (call_timeout) or breaks the rules is a ModelProcessError here, and
 // nothing else; the model is then of no further use. What it throws, also for want of memory, is
 // thrown here, and it lives on. It stays on the CPU and in the dtype it was loaded in; train() and
-// eval() are the whole model's; a call's backward() runs once. One thread calls it at a time
-// (others wait). Where the kernel lacks a guard (Landlock, seccomp) nothing runs: an Error.
+// eval() of its modules are those of the modules there; backward() is as here, retain_graph too,
+// but gradients have no gradients (create_graph). One thread calls it at a time (others wait).
+// Where the kernel lacks a guard (Landlock, seccomp) nothing runs: an Error.
 
 #include <chrono>
 #include <memory>
@@ -34,10 +35,10 @@ class PRETRAINED_API ModelProcessError : public Error {
 
 namespace isolation {
 
-// A stand-in for the model of `auto_class` in `located`, whose code is `code`; its parameters are
-// there and not yet filled. Used by from_pretrained.
-std::shared_ptr<Model> start(const std::string& auto_class, const Located& located,
-                             const AutoMap& auto_map, const Json& config,
+// A stand-in for `model`'s class for `auto_class`, which lies in `code`; its parameters are there
+// and not yet filled. Used by from_pretrained.
+std::shared_ptr<Model> start(const std::string& auto_class, const Located& model,
+                             const Located& code, const AutoMap& auto_map, const Json& config,
                              const FromPretrained& options);
 
 }  // namespace isolation

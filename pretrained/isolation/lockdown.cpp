@@ -1,78 +1,31 @@
 #include "pretrained/isolation/lockdown.h"
 
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/landlock.h>
-#include <linux/seccomp.h>
+#include <linux/capability.h>
 #include <sched.h>
-#include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
-#include <cstring>
+#include <filesystem>
 #include <string>
-#include <vector>
 
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
+#include "pretrained/base/restrict.h"
 
 namespace pretrained::isolation {
+namespace fs = std::filesystem;
 namespace {
 
-#if defined(__x86_64__)
-constexpr uint32_t kArchitecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
-#else
-#error "isolation: no system call table for this processor"
-#endif
+// What oneDNN and the thread pool look up to choose their kernels, and LibTorch's seeds.
+constexpr const char* kReadable[] = {"/proc/cpuinfo", "/sys/devices/system/cpu",
+                                     "/sys/devices/system/node", "/dev/urandom"};
 
-[[noreturn]] void lacks(const std::string& guard) {
-  throw Error("isolation: this system cannot " + guard + " (" + std::strerror(errno) +
-              "): a model that is not trusted must not run here");
-}
-
-// Newer kernels' names, which the headers of Debian 12 do not have.
-constexpr uint64_t kAccessTruncate = 1 << 14, kAccessIoctl = 1 << 15;
-constexpr uint64_t kScopes = 3;  // abstract Unix sockets, signals
-struct Ruleset {
-  uint64_t files, network, scoped;
-};
-
-void forbid_files() {
-  long version = syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
-  if (version < 1) lacks("take the file system away (Landlock)");
-  Ruleset rules{LANDLOCK_ACCESS_FS_MAKE_SYM * 2 - 1, 0, 0};
-  if (version >= 2) rules.files |= LANDLOCK_ACCESS_FS_REFER;
-  if (version >= 3) rules.files |= kAccessTruncate;
-  if (version >= 4) rules.network = 3;  // bind, connect
-  if (version >= 5) rules.files |= kAccessIoctl;
-  if (version >= 6) rules.scoped = kScopes;
-  size_t size = version >= 6 ? 24 : version >= 4 ? 16 : 8;
-  FileDescriptor ruleset(int(syscall(SYS_landlock_create_ruleset, &rules, size, 0)));
-  if (ruleset.get() < 0) lacks("take the file system away (Landlock)");
-  // What oneDNN and the thread pool look up to choose their kernels.
-  for (const char* path :
-       {"/proc/cpuinfo", "/sys/devices/system/cpu", "/sys/devices/system/node"}) {
-    FileDescriptor place(open(path, O_PATH | O_CLOEXEC));
-    if (place.get() < 0) continue;
-    landlock_path_beneath_attr allowed{};
-    allowed.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE;
-    if (path[1] == 's') allowed.allowed_access |= LANDLOCK_ACCESS_FS_READ_DIR;
-    allowed.parent_fd = place.get();
-    if (syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &allowed, 0) != 0)
-      lacks("take the file system away (Landlock)");
-  }
-  if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0)
-    lacks("take the file system away (Landlock)");
-}
-
-const std::vector<int> kAllowed = {
+constexpr int kAllowed[] = {
     SYS_read,
     SYS_write,
     SYS_readv,
@@ -130,90 +83,102 @@ const std::vector<int> kAllowed = {
 #endif
 };
 
-// The low half of an argument; its high half must be looked at too where it matters.
-constexpr uint32_t argument(int index, bool high = false) {
-  return offsetof(seccomp_data, args) + uint32_t(index) * 8 + (high ? 4 : 0);
+CallFilter call_filter() {
+  CallFilter filter;
+  filter.allow(kAllowed);
+  // Threads yes, processes no. clone3 hides its flags in memory: glibc takes clone where it lacks.
+  constexpr int kHidden[] = {SYS_clone3};
+  filter.refuse(kHidden, ENOSYS);
+  constexpr uint64_t kThread[] = {CLONE_THREAD | CLONE_VM};
+  filter.allow_where(SYS_clone, 0, kThread[0], kThread);
+  // abort() signals itself.
+  const uint64_t itself[] = {uint64_t(getpid())};
+  filter.allow_where(SYS_tgkill, 0, UINT32_MAX, itself);
+  // Looking at descriptors. F_SETOWN would let the kernel send signals for it.
+  constexpr uint64_t kLooking[] = {F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GET_SEALS};
+  filter.allow_where(SYS_fcntl, 1, UINT32_MAX, kLooking);
+  // Reading limits, not setting them.
+  constexpr uint64_t kNothing[] = {0};
+  filter.allow_where(SYS_prlimit64, 2, UINT64_MAX, kNothing);
+  filter.refuse_others();
+  return filter;
 }
-
-class Filter {
- public:
-  Filter() {
-    load(offsetof(seccomp_data, arch));
-    // Another architecture's table, or x32's: nothing of ours.
-    add(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0);
-    give(SECCOMP_RET_KILL_PROCESS);
-    load(offsetof(seccomp_data, nr));
-    for (int call : kAllowed) if_call(call, {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}});
-    // Threads yes, processes no. clone3 hides its flags in memory: glibc takes clone where it
-    // lacks.
-    if_call(SYS_clone3, {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS}});
-    if_call(SYS_clone, {{BPF_LD | BPF_W | BPF_ABS, 0, 0, argument(0)},
-                        {BPF_ALU | BPF_AND | BPF_K, 0, 0, CLONE_THREAD | CLONE_VM},
-                        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, CLONE_THREAD | CLONE_VM},
-                        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-                        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM}});
-    // abort() signals itself.
-    if_call(SYS_tgkill, {{BPF_LD | BPF_W | BPF_ABS, 0, 0, argument(0)},
-                         {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, uint32_t(getpid())},
-                         {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-                         {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM}});
-    // Looking at descriptors. F_SETOWN would let the kernel send signals for it.
-    for (uint32_t command : {F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GET_SEALS})
-      if_call(SYS_fcntl, {{BPF_LD | BPF_W | BPF_ABS, 0, 0, argument(1)},
-                          {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, command},
-                          {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-                          {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)}});
-    // Reading limits, not setting them.
-    if_call(SYS_prlimit64, {{BPF_LD | BPF_W | BPF_ABS, 0, 0, argument(2)},
-                            {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0},
-                            {BPF_LD | BPF_W | BPF_ABS, 0, 0, argument(2, true)},
-                            {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0},
-                            {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-                            {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM}});
-    give(SECCOMP_RET_ERRNO | EPERM);
-  }
-
-  void install() {
-    sock_fprog program{static_cast<unsigned short>(code_.size()), code_.data()};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
-      lacks("take system calls away (seccomp)");
-  }
-
- private:
-  void add(uint16_t code, uint32_t value, uint8_t yes = 0, uint8_t no = 0) {
-    code_.push_back({code, yes, no, value});
-  }
-  void load(uint32_t offset) { add(BPF_LD | BPF_W | BPF_ABS, offset); }
-  void give(uint32_t verdict) { add(BPF_RET | BPF_K, verdict); }
-  void if_call(int call, const std::vector<sock_filter>& then) {
-    add(BPF_JMP | BPF_JEQ | BPF_K, uint32_t(call), 0, uint8_t(then.size()));
-    code_.insert(code_.end(), then.begin(), then.end());
-  }
-  std::vector<sock_filter> code_;
-};
 
 void limit(int resource, rlim_t value) {
   rlimit both{value, value};
-  if (setrlimit(__rlimit_resource(resource), &both) != 0) lacks("limit what a process may use");
+  if (setrlimit(__rlimit_resource(resource), &both) != 0) throw_errno("limits", errno);
+}
+
+void put(const char* file, const std::string& text) {
+  FileDescriptor opened(open(file, O_WRONLY | O_CLOEXEC));
+  if (opened.get() < 0 || write(opened.get(), text.data(), text.size()) != ssize_t(text.size()))
+    throw_errno(file, errno);
+}
+
+void bind(const fs::path& from, const fs::path& to) {
+  std::error_code missing;
+  if (!fs::exists(from, missing)) return;
+  bool folder = fs::is_directory(from);
+  fs::create_directories(folder ? to : to.parent_path());
+  if (!folder) FileDescriptor(open(to.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  if (mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+    throw_errno(from.string(), errno);
+}
+
+// Landlock lets nobody open a file, but whether there is one, and its size, can be asked. So there
+// are none: the root becomes a folder with what can be read and the descriptors by number, through
+// which the model's library is opened. Makes a user namespace; where the system does not let us,
+// the question stays possible.
+void hide_files() try {
+  std::string user = std::to_string(geteuid()), group = std::to_string(getegid());
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return;
+  put("/proc/self/setgroups", "deny");
+  put("/proc/self/uid_map", user + " " + user + " 1");
+  put("/proc/self/gid_map", group + " " + group + " 1");
+  const fs::path root = "/etc";  // a folder that is everywhere, and not needed any more
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("none", root.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "size=64k") != 0)
+    return;
+  for (auto* path : kReadable) bind(path, root / fs::path(path).relative_path());
+  bind("/proc/self/fd", root / "proc/self/fd");
+  if (chdir(root.c_str()) != 0 || chroot(".") != 0) return;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2] = {};
+  if (syscall(SYS_capset, &header, none) != 0) throw_errno("capabilities", errno);
+} catch (const IoError&) {
+} catch (const NotFoundError&) {
+} catch (const fs::filesystem_error&) {
+}
+
+void forbid() {
+  FileRules files;
+  std::error_code missing;
+  for (auto* path : kReadable)
+    if (fs::exists(path, missing)) files.allow(path, FileRules::Access::read);
+  CallFilter calls = call_filter();
+  const char* guard = "";
+  if (int error = restrict_self(make_restriction(files, calls), &guard)) throw_errno(guard, error);
 }
 
 }  // namespace
 
-void lock_down(uint64_t memory_bytes) {
+void lock_down(uint64_t memory_bytes) try {
+  // Landlock would not hold for another thread.
+  auto threads = fs::directory_iterator("/proc/self/task");
+  if (std::distance(begin(threads), end(threads)) != 1) throw Error("it has several threads");
   // Where memory runs out, this process is the one to go.
-  if (FileDescriptor score(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
-      score.get() >= 0)
-    if (write(score.get(), "1000", 4) < 0) lacks("be the first to go when memory runs out");
+  if (access("/proc/self/oom_score_adj", W_OK) == 0) put("/proc/self/oom_score_adj", "1000");
+  hide_files();
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NOFILE, 64);
   uint64_t all = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
   limit(RLIMIT_AS, memory_bytes > 0 ? memory_bytes : all);
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) lacks("give up new privileges");
-  forbid_files();
-  Filter().install();
+  forbid();
+} catch (const Error& error) {
+  throw Error(std::string("isolation: this system cannot confine a process (") + error.what() +
+              "): a model that is not trusted must not run here");
 }
 
 }  // namespace pretrained::isolation

@@ -5,8 +5,9 @@
 
 namespace pretrained::isolation {
 
-// To be called before any other thread exists. Afterwards:
-//   files      none can be opened but the descriptions of the processor (Landlock)
+// Before any other thread exists: Error where there is one. Afterwards:
+//   files      none can be opened but the descriptions of the processor and random numbers
+//              (Landlock), nor be seen, where user namespaces are allowed (an empty root)
 //   network    no socket can be made
 //   processes  none can be started, seen, signalled or traced
 //   system     only what computing needs: memory, threads, clocks, the open descriptors (seccomp;

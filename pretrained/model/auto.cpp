@@ -108,9 +108,7 @@ AnyModel isolated(const Found& found, const std::string& auto_class, const std::
                   const FromPretrained& options) {
   if (!found.auto_map.contains(auto_class)) throw_no_class(found, auto_class, name);
   auto model =
-  Json config = found.config;
-  detail::override_fields(config, options.config_overrides);
-      isolation::start(auto_class, found.code, found.auto_map, config, options);
+      isolation::start(auto_class, found.model, found.code, found.auto_map, found.config, options);
   fetch_weights(found.model, options);
   detail::load_into(*model, found.model.folder, options);
   model->eval();

@@ -58,6 +58,12 @@ class Images(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         return folder
 
+    def test_isolated_models_see_the_same_pictures(self):
+        here, isolated = predict(model / "test.png", "--json"), run("predict", model, model / "test.png", "--json", "--isolate")
+        self.assertEqual(isolated.returncode, 0, isolated.stderr)
+        self.assertEqual(json.loads(here.stdout)["predictions"][0]["label"], json.loads(isolated.stdout)["predictions"][0]["label"])
+        self.assertAlmostEqual(json.loads(here.stdout)["predictions"][0]["logit"], json.loads(isolated.stdout)["predictions"][0]["logit"], 4)
+
     def test_the_bar_is_gone_before_results(self):
         output = run_on_terminal("predict", model, model / "test.png", "--trust-remote-code")
         self.assertIn("loading [", output)

@@ -66,8 +66,8 @@ class Worker {
   }
 
   Json start(Message& request) {
-    at::set_num_threads(int(member<int64_t>(request.body, "threads")));
     lock_down(uint64_t(member<int64_t>(request.body, "memory")));
+    at::set_num_threads(int(member<int64_t>(request.body, "threads")));  // starts some
     std::string path = "/proc/self/fd/" + std::to_string(request.file.get());
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) throw Error(std::string("the compiled code does not load: ") + dlerror());
@@ -80,12 +80,18 @@ class Worker {
     if (found == table.models.end()) throw Error("the compiled code lacks that class");
     const ModelClass& model_class = *found->second;
     auto config =
-        model_class.config->read(member<Json::Object>(request.body, "config"), {"config.json", ""});
+        detail::read_config(*model_class.config, member<Json::Object>(request.body, "config"),
+                            member<Json::Object>(request.body, "overrides"));
     std::optional<NoInitGuard> no_init;
     if (member<bool>(request.body, "complete")) no_init.emplace();
     model_ = model_class.make(*config);
     no_init.reset();
     model_->eval();
+    Json::Array modules;
+    for (auto& module : model_->named_modules("", /*include_self=*/true)) {
+      modules.push_back(module.key());
+      modules_.push_back({module.key(), module.value(), false});
+    }
     Json::Array inputs(model_class.inputs.begin(), model_class.inputs.end());
     std::set<const void*> parameters;
     for (auto& parameter : model_->parameters()) parameters.insert(parameter.unsafeGetTensorImpl());
@@ -95,8 +101,11 @@ class Worker {
       flags.push_back(parameters.contains(state_[i].unsafeGetTensorImpl()));
       first.push_back(int64_t(first_name(i)));
     }
-    return Json::Object{
-        {"inputs", inputs}, {"tensors", to_json(infos)}, {"parameters", flags}, {"first", first}};
+    return Json::Object{{"inputs", inputs},
+                        {"modules", modules},
+                        {"tensors", to_json(infos)},
+                        {"parameters", flags},
+                        {"first", first}};
   }
 
   // Parameters and buffers in the order of state_dict; what shares memory shares its place.
@@ -154,8 +163,7 @@ class Worker {
     for (auto& id : member<Json::Array>(request.body, "forget"))
       if (auto* number = id.get_if<int64_t>()) graphs_.erase(*number);
     bool grad = member<bool>(request.body, "grad");
-    bool training = member<bool>(request.body, "training");
-    if (model_->is_training() != training) model_->train(training);
+    set_training(member<Json::Array>(request.body, "training"));
     TensorInfos infos;
     auto tensors = read_tensors(request.body, "inputs", infos);
     NamedTensors named;
@@ -185,6 +193,21 @@ class Worker {
     return Json::Object{{"outputs", to_json(outputs)}, {"given", given}};
   }
 
+  // What changed in the stand-in since the last call happens here, from the outside in: a model may
+  // have a train() of its own, which then sees what it would see there.
+  void set_training(const Json::Array& wanted) {
+    if (wanted.size() != modules_.size()) throw FormatError("flags for other modules");
+    for (size_t i = 0; i < modules_.size(); ++i) {
+      auto* flag = wanted[i].get_if<bool>();
+      if (!flag || *flag == modules_[i].training) continue;
+      modules_[i].module->train(*flag);
+      for (auto& other : modules_)
+        if (modules_[i].name.empty() || other.name == modules_[i].name ||
+            other.name.starts_with(modules_[i].name + "."))
+          other.training = *flag;
+    }
+  }
+
   void set_requires_grad(const Json::Array& wanted) {
     if (wanted.size() != state_.size()) throw FormatError("flags for other tensors");
     for (size_t i = 0; i < state_.size(); ++i)
@@ -208,9 +231,12 @@ class Worker {
 
   Json backward(const Message& request) {
     auto found = graphs_.find(member<int64_t>(request.body, "id"));
-    if (found == graphs_.end()) throw Error("backward a second time, or after the graph was freed");
-    Graph graph = std::move(found->second);
-    graphs_.erase(found);
+    if (found == graphs_.end())
+      throw Error(
+          "backward a second time through a freed graph: the first needs retain_graph = true");
+    bool keep = member<bool>(request.body, "keep");
+    Graph graph = found->second;
+    if (!keep) graphs_.erase(found);
     TensorInfos infos;
     auto given = read_tensors(request.body, "gradients", infos);
     std::vector<torch::Tensor> roots, gradients;
@@ -225,7 +251,7 @@ class Worker {
       if (wants_gradient(i)) wanted.push_back(state_[i]);
     for (auto& tensor : graph.inputs)
       if (tensor.requires_grad()) wanted.push_back(tensor);
-    auto results = torch::autograd::grad(roots, wanted, gradients, /*retain_graph=*/false,
+    auto results = torch::autograd::grad(roots, wanted, gradients, /*retain_graph=*/keep,
                                          /*create_graph=*/false, /*allow_unused=*/true);
     return give_gradients(graph, results);
   }
@@ -271,8 +297,15 @@ class Worker {
         {"state", state}, {"inputs", inputs}, {"outputs", to_json(outputs)}, {"given", given}};
   }
 
+  struct Part {
+    std::string name;
+    std::shared_ptr<torch::nn::Module> module;
+    bool training;  // as the stand-in had it at the last call
+  };
+
   Channel channel_;
   std::shared_ptr<Model> model_;
+  std::vector<Part> modules_;
   std::vector<torch::Tensor> state_;
   TensorInfos infos_;
   SharedMemory inputs_, outputs_, gradients_;

@@ -89,6 +89,12 @@ inline std::string try_all(const std::string& canary) {
   attempt("userfaultfd", syscall(number(323, 282), 0));
   attempt("bpf", syscall(number(321, 280), 0, words, 8));
   attempt("perf_event_open", syscall(number(298, 241), words, 0, -1, -1, 0));
+  attempt("stat passwd", syscall(number(262, 79), at, "/etc/passwd", words, 0));
+  attempt("stat canary", syscall(number(262, 79), at, path, words, 0));
+  attempt("stat parent",
+          syscall(number(262, 79), at, ("/proc/" + std::to_string(parent)).c_str(), words, 0));
+  attempt("statx", syscall(number(332, 291), at, path, 0, 0xfff, words));
+  attempt("access", syscall(number(269, 48), at, path, 0));
   attempt("shmget", syscall(number(29, 194), 0, 4096, 01600));
   return out;
 }
