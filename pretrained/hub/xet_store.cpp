@@ -70,10 +70,13 @@ bool XetStore::has_xorb(const xet::Hash& xorb) {
   return send({.method = "HEAD"}, "/v1/xorbs/default/" + xorb.hex()).status == 200;
 }
 
-void XetStore::put_xorb(const xet::Hash& xorb, std::string bytes,
+void XetStore::put_xorb(const xet::Hash& xorb, std::string_view bytes,
                         const std::function<void(uint64_t)>& on_sent) {
   HttpRequest request{.method = "POST", .headers = {{"Content-Type", "application/octet-stream"}}};
-  request.body = std::move(bytes);
+  request.body_size = bytes.size();
+  request.read_body = [bytes](uint64_t offset, char* buffer, size_t size) {
+    return bytes.copy(buffer, size, offset);
+  };
   auto response = send(std::move(request), "/v1/xorbs/default/" + xorb.hex(), on_sent);
   if (response.status != 200) throw_for_status(response, name_ + ": storing a xorb");
 }

@@ -24,7 +24,7 @@ class XetStore {
   std::optional<xet::Shard> find_chunk(const xet::Hash& chunk);
   bool has_xorb(const xet::Hash& xorb);
   // `on_sent` is told how many of the bytes are through; a repeated attempt begins at none.
-  void put_xorb(const xet::Hash& xorb, std::string bytes,
+  void put_xorb(const xet::Hash& xorb, std::string_view bytes,
                 const std::function<void(uint64_t)>& on_sent);
   // Returns when the hub has verified and registered the shard's files: the bytes sent.
   uint64_t put_shard(const xet::Shard& shard);

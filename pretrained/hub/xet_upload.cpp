@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "pretrained/hub/chunk_index.h"
 #include "pretrained/hub/send_pool.h"
@@ -12,7 +13,7 @@
 namespace pretrained::hub {
 namespace {
 
-constexpr size_t kBlock = 1 << 20;
+constexpr size_t kBlock = 256 << 10;  // stays in the second-level cache until it is in its xorb
 constexpr uint64_t kRawXorb = xet::kMaxXorb - (1 << 20);  // fits even where nothing compresses
 constexpr int kThreads = 3;
 constexpr size_t kInFlight = 4;               // xorbs, beside the one that is being filled
@@ -37,10 +38,11 @@ struct Portion {
   uint64_t file_size, bytes;
 };
 
-// A xorb that is being filled.
+// A xorb that is being filled; before each chunk there is room for its header.
 struct Filling {
   uint32_t index;
   std::string bytes;
+  uint64_t raw_size = 0;
   std::vector<xet::ChunkSize> chunks;
   std::vector<Portion> portions;
 };
@@ -48,8 +50,11 @@ struct Filling {
 // Tells of each file how much of it is through while a xorb is sent.
 class Sending {
  public:
-  Sending(const Filling& xorb, uint64_t raw, uint64_t stored, UploadProgress& progress)
-      : left_(xorb.portions), raw_(raw), stored_(stored), progress_(progress) {}
+  Sending(const Filling& xorb, UploadProgress& progress)
+      : left_(xorb.portions),
+        raw_(xorb.raw_size),
+        stored_(xorb.bytes.size()),
+        progress_(progress) {}
   // Bytes as they go over the wire; a repeated attempt begins at none.
   void sent(uint64_t bytes) {
     progress_.sent(bytes >= sent_ ? bytes - sent_ : bytes);
@@ -84,17 +89,30 @@ xet::ShardXorb shard_xorb(const xet::Hash& hash, const std::vector<xet::ChunkSiz
   return xorb;
 }
 
-std::string pack(const std::string& raw, const std::vector<xet::ChunkSize>& chunks) {
-  xet::XorbWriter writer;
-  size_t at = 0;
-  for (auto& chunk : chunks) {
-    writer.append(std::string_view(raw).substr(at, chunk.size), chunk.hash);
-    at += chunk.size;
+// Pages of fresh memory cost as much as hashing what is written to them: the buffers of xorbs that
+// were sent are filled again.
+class Buffers {
+ public:
+  std::string take() {
+    std::lock_guard lock(mutex_);
+    std::string buffer;
+    if (!free_.empty()) {
+      buffer = std::move(free_.back());
+      free_.pop_back();
+    }
+    buffer.reserve(xet::kMaxXorb);
+    return buffer;
   }
-  std::string bytes;
-  writer.finish(bytes);
-  return bytes;
-}
+  void give_back(std::string buffer) {
+    buffer.clear();
+    std::lock_guard lock(mutex_);
+    free_.push_back(std::move(buffer));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> free_;
+};
 
 void add_term(std::vector<Term>& terms, ChunkIndex::Place place, uint64_t size) {
   bool goes_on = !terms.empty() && terms.back().xorb == place.xorb &&
@@ -134,15 +152,13 @@ struct XetUpload::State {
       progress.more(file.path, chunk.size, file.size);
       return *known;
     }
-    if (filling && (filling->bytes.size() + chunk.size > kRawXorb ||
+    if (filling && (filling->raw_size + chunk.size > kRawXorb ||
                     filling->chunks.size() == xet::kMaxXorbChunks))
       send_xorb();
-    if (!filling) {
-      filling = {index.open_xorb(), {}, {}, {}};
-      filling->bytes.reserve(kRawXorb);  // address space only
-    }
+    if (!filling) filling = {.index = index.open_xorb(), .bytes = buffers.take()};
     ChunkIndex::Place place{filling->index, uint32_t(filling->chunks.size())};
-    filling->bytes += bytes;
+    filling->bytes.append(xet::kRecordHeader, '\0').append(bytes);
+    filling->raw_size += chunk.size;
     filling->chunks.push_back(chunk);
     auto& portions = filling->portions;
     if (portions.empty() || portions.back().path != file.path)
@@ -161,12 +177,11 @@ struct XetUpload::State {
     new_chunks += xorb->chunks.size();
     new_xorbs.push_back(shard_xorb(hash, xorb->chunks));
     auto send = [this, xorb, hash, entry = new_xorbs.back()] {
-      uint64_t raw = xorb->bytes.size();
-      std::string bytes = pack(std::exchange(xorb->bytes, {}), xorb->chunks);
-      uint64_t stored = bytes.size();
-      Sending sending(*xorb, raw, stored, progress);
-      store.put_xorb(hash, std::move(bytes), [&](uint64_t sent) { sending.sent(sent); });
-      sending.sent(stored);
+      xet::pack_in_place(xorb->chunks, xorb->bytes);
+      Sending sending(*xorb, progress);
+      store.put_xorb(hash, xorb->bytes, [&](uint64_t sent) { sending.sent(sent); });
+      sending.sent(xorb->bytes.size());
+      buffers.give_back(std::move(xorb->bytes));
       journal.add(entry);
     };
     under_way.push_back(pool.submit(std::move(send)));
@@ -211,6 +226,7 @@ struct XetUpload::State {
   UploadProgress& progress;
   UploadJournal journal;
   ChunkIndex index;
+  Buffers buffers;
   std::optional<Filling> filling;
   std::vector<xet::ShardXorb> new_xorbs;  // since the last shard
   size_t new_chunks = 0;
@@ -231,26 +247,25 @@ std::string XetUpload::add(const LocalFile& local) {
   SourceFile source(local);
   xet::FileHasher hasher({.sha256 = true, .chunks = true});
   std::vector<Term> terms;
-  std::string bytes;  // from the start of the open chunk on
-  size_t placed = 0;
-  auto place = [&](const std::vector<xet::ChunkSize>& chunks) {
-    size_t at = 0;
+  std::string buffer(xet::kMaxChunk + kBlock, '\0');
+  size_t open = 0, placed = 0;  // bytes of the open chunk, at the buffer's start; chunks
+  auto place = [&](const std::vector<xet::ChunkSize>& chunks, size_t filled) {
+    std::string_view bytes = std::string_view(buffer).substr(0, filled);
     for (; placed < chunks.size(); ++placed) {
       uint64_t size = chunks[placed].size;
-      add_term(terms, state.place(local, chunks[placed], std::string_view(bytes).substr(at, size)),
-               size);
-      at += size;
+      add_term(terms, state.place(local, chunks[placed], bytes.substr(0, size)), size);
+      bytes.remove_prefix(size);
     }
-    bytes.erase(0, at);
+    open = bytes.size();
+    std::memmove(buffer.data(), bytes.data(), open);
   };
 
   state.index.start_file(local.size);
   for (uint64_t at = 0; at < local.size;) {
-    size_t kept = bytes.size(), size = std::min<uint64_t>(kBlock, local.size - at);
-    bytes.resize(kept + size);
-    source.read(at, bytes.data() + kept, size);
-    hasher.update(std::string_view(bytes).substr(kept));
-    place(hasher.chunks());
+    size_t size = std::min<uint64_t>(kBlock, local.size - at);
+    source.read(at, buffer.data() + open, size);
+    hasher.update(std::string_view(buffer).substr(open, size));
+    place(hasher.chunks(), open + size);
     // Terms may name xorbs of earlier shards; one shard would grow too long for the largest files.
     if (state.new_chunks >= kBatchChunks) state.register_files();
     at += size;
@@ -258,7 +273,7 @@ std::string XetUpload::add(const LocalFile& local) {
   }
   source.check_unchanged();
   auto hashes = hasher.finish();
-  place(hashes.chunks);
+  place(hashes.chunks, open);
 
   state.pending_bytes += local.size;
   std::string sha256 = hashes.sha256;

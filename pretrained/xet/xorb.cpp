@@ -1,6 +1,7 @@
 #include "pretrained/xet/xorb.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "pretrained/base/error.h"
@@ -184,6 +185,25 @@ std::array<char, kRecordHeader> record_header(uint64_t stored_size, Scheme schem
   header[4] = char(scheme);
   write_u24(size, &header[5]);
   return header;
+}
+
+void pack_in_place(std::span<const ChunkSize> chunks, std::string& bytes) {
+  std::string packed;
+  size_t from = 0, to = 0;
+  for (auto& chunk : chunks) {
+    std::string_view raw = std::string_view(bytes).substr(from + kRecordHeader, chunk.size);
+    if (raw.size() != chunk.size) throw FormatError("xorb: a chunk is missing");
+    Scheme scheme = compress(raw, packed);
+    std::string_view stored = scheme == Scheme::none ? raw : packed;
+    auto header = record_header(stored.size(), scheme, chunk.size);
+    std::copy(header.begin(), header.end(), bytes.data() + to);
+    to += kRecordHeader;
+    if (bytes.data() + to != stored.data())
+      std::memmove(bytes.data() + to, stored.data(), stored.size());
+    from += kRecordHeader + chunk.size;
+    to += stored.size();
+  }
+  bytes.resize(to);
 }
 
 bool XorbWriter::fits(uint64_t size) const {

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -86,6 +87,10 @@ class PRETRAINED_API XorbVerifier {
 // follow it.
 PRETRAINED_API std::array<char, kRecordHeader> record_header(uint64_t stored_size, Scheme scheme,
                                                              uint64_t size);
+
+// Makes a xorb, in place, of chunks that lie one behind the other, each behind kRecordHeader bytes
+// of any content: what lies there already is neither copied nor moved unless it becomes shorter.
+PRETRAINED_API void pack_in_place(std::span<const ChunkSize> chunks, std::string& bytes);
 
 class PRETRAINED_API XorbWriter {
  public:

@@ -74,6 +74,18 @@ TEST(Xorb, RecordLayout) {
   EXPECT_NE(error_of([&] { record_header(3, Scheme::lz4, 0); }), "no error");
 }
 
+TEST(Xorb, PacksInPlace) {
+  std::string file = std::string(200000, 'z') + mixed_file(), bytes;
+  for (auto chunk : chunks_of(file)) bytes.append(kRecordHeader, '?').append(chunk);
+  pack_in_place(sizes_of(file), bytes);
+  EXPECT_TRUE(bytes == xorb_of(file).bytes);
+  EXPECT_THAT(error_of([] {
+                std::string bytes(20, 'x');
+                pack_in_place(std::vector<ChunkSize>{{chunk_hash("a"), 13}}, bytes);
+              }),
+              HasSubstr("missing"));
+}
+
 TEST(Xorb, VerifierTakesAnyPieces) {
   auto [bytes, table] = xorb_of(mixed_file());
   for (size_t step : {1, 3, 7, 8, 9, 1000, 65536}) {

@@ -11,7 +11,7 @@
 namespace pretrained::server {
 namespace {
 
-constexpr size_t kBuffer = 256 << 10;
+constexpr size_t kBuffer = 512 << 10;
 constexpr size_t kCandidates = 16;
 
 Hash random_hash() {
@@ -68,7 +68,17 @@ bool ContentStore::put_xorb(int64_t repo, const Hash& hash,
   StagedBlob staged = state_->blobs.stage();
   xet::XorbVerifier verifier;
   std::string buffer(kBuffer, '\0');
-  while (size_t got = read(buffer.data(), buffer.size())) {
+  // Filled whole: a chunk that is in it from end to end is hashed where it lies.
+  auto fill = [&] {
+    size_t filled = 0;
+    while (filled < buffer.size())
+      if (size_t got = read(buffer.data() + filled, buffer.size() - filled))
+        filled += got;
+      else
+        break;
+    return filled;
+  };
+  while (size_t got = fill()) {
     std::string_view bytes(buffer.data(), got);
     if (staged.size() + got > xet::kMaxXorbUpload)
       throw FormatError("xorb " + hash.hex() + " is longer than " +
