@@ -8,6 +8,7 @@
 #include "pretrained/hub/login.h"
 #include "pretrained/hub/settings.h"
 #include "pretrained/hub/tokens.h"
+#include "progress.h"
 #include "terminal.h"
 
 // Who one is: `pretrained auth`.
@@ -20,14 +21,15 @@ struct Auth {
   std::string token, name;
 };
 
-// The first line of stdin, without blanks around it.
-std::string read_token() {
-  std::string token;
-  for (char c; token.size() < 4096 && std::cin.get(c) && c != '\n';) token += c;
+// The first line of stdin, without blanks around it. Where stdin is empty, as that of a script or a
+// service is, the browser is used unless a token was announced.
+std::string read_token(bool announced) {
+  std::string line, token;
+  bool any = bool(std::getline(std::cin, line));
   constexpr auto kBlank = " \t\r";
-  token.erase(0, token.find_first_not_of(kBlank));
-  token.erase(token.find_last_not_of(kBlank) + 1);
-  if (token.empty())
+  if (size_t begin = line.find_first_not_of(kBlank); begin != line.npos)
+    token = line.substr(begin, line.find_last_not_of(kBlank) + 1 - begin);
+  if (token.empty() && (any || announced))
     throw ArgumentError("there is no token on standard input; on a terminal the browser is used");
   return token;
 }
@@ -40,7 +42,8 @@ void note_environment(const Common& common) {
 
 void log_in(const Auth& arguments) {
   Login options{.token = arguments.token};
-  if (options.token == "-" || (options.token.empty() && !isatty(0))) options.token = read_token();
+  if (options.token == "-" || (options.token.empty() && !isatty(0)))
+    options.token = read_token(options.token == "-");
   LoginResult result = login(options);
   if (arguments.common.json)
     print_json(Json::Object{
@@ -52,7 +55,7 @@ void log_in(const Auth& arguments) {
 }
 
 void whoami(const Auth& arguments) {
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   hub::Account account = client.whoami();
   Json::Array organizations;
   std::string list;
@@ -77,13 +80,22 @@ void whoami(const Auth& arguments) {
 }
 
 void list_tokens(const Auth& arguments) {
-  for (auto& token : hub::list_tokens())
-    if (arguments.common.json)
+  for (auto& token : hub::list_tokens()) {
+    if (arguments.common.json) {
       print_json(Json::Object{{"name", token.name},
                               {"active", token.active},
+                              {"endpoint", token.endpoint},
+                              {"expires_at", token.expires_at},
                               {"renewed", !token.refresh_token.empty()}});
-    else
-      std::cout << (token.active ? "* " : "  ") << printable(token.name) << "\n";
+      continue;
+    }
+    std::cout << (token.active ? "* " : "  ") << printable(token.name);
+    if (!token.endpoint.empty()) std::cout << "  for " << printable(token.endpoint);
+    if (token.expires_at)
+      std::cout << "  expires " << date_text(token.expires_at)
+                << (token.refresh_token.empty() ? "" : ", is renewed before");
+    std::cout << "\n";
+  }
   note_environment(arguments.common);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 
 #include "pretrained/base/error.h"
 
@@ -43,6 +44,14 @@ std::string duration_text(double seconds) {
   else
     std::snprintf(text, sizeof text, "%d:%02d:%02d", int(whole / 3600), int(whole / 60 % 60),
                   int(whole % 60));
+  return text;
+}
+
+std::string date_text(int64_t seconds) {
+  std::time_t time = seconds;
+  std::tm parts{};
+  char text[32] = "";
+  if (gmtime_r(&time, &parts)) std::strftime(text, sizeof text, "%Y-%m-%d %H:%M", &parts);
   return text;
 }
 

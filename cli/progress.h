@@ -15,6 +15,7 @@ using Clock = std::chrono::steady_clock;
 
 std::string size_text(uint64_t bytes);                    // "85.3 MB"
 std::string duration_text(double seconds);                // "0:21"
+std::string date_text(int64_t seconds);                   // "2026-01-31 12:00", UTC
 std::string percent_text(uint64_t done, uint64_t total);  // " 43%"
 
 // One line on a terminal while it moves, nothing elsewhere.

@@ -41,6 +41,11 @@ HttpResponse post_form(HttpClient& http, const std::string& path, const Headers&
                     .retries = retries});
 }
 
+std::string origin_of(const std::string& endpoint) {
+  auto url = parse_url(endpoint);
+  return url ? url->origin : "";
+}
+
 HttpClient connection(const std::string& endpoint) {
   return HttpClient(
       {.endpoint = endpoint, .answer_timeout = std::chrono::seconds(30), .offline = is_offline()});
@@ -135,6 +140,7 @@ int64_t expiry(const Json& answer, const std::string& endpoint) {
 LoginResult keep(const std::string& endpoint, StoredToken token) {
   Account account = HubClient({.endpoint = endpoint, .token = token.token}).whoami();
   token.name = account.token_name.empty() ? "oauth-" + account.name : account.token_name;
+  token.endpoint = endpoint;
   store_token(token, true);
   return {account.name, token.name, token_file().string()};
 }
@@ -162,12 +168,28 @@ std::string renew(const std::string& endpoint, const StoredToken& old) {
   return fresh.token;
 }
 
+// Neither a token nor its refresh token goes to a hub that did not give it.
+void check_hub(const std::string& token, const std::string& endpoint) {
+  std::string hub = hub_of_token(token);
+  if (hub.empty() || origin_of(hub) == origin_of(endpoint)) return;
+  std::string other;
+  for (auto& stored : read_stored_tokens())
+    if (origin_of(stored.endpoint) == origin_of(endpoint)) other = stored.name;
+  std::string way = other.empty() ? "log in there with `pretrained auth login`"
+                                  : "use `pretrained auth switch '" + printable(other) + "'`";
+  throw Unauthorized("the token that is logged in is for " + hub + " and is not sent to " +
+                     endpoint + ": " + way +
+                     ", set HF_TOKEN, or HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to go without one");
+}
+
 }  // namespace
 
 std::string current_token(const std::string& endpoint) {
   static std::atomic<int64_t> not_before = 0;  // after a failure
   std::string token = find_token();
-  if (token.empty() || token != file_token() || is_offline() || now() < not_before) return token;
+  if (token.empty() || token_source() != token_file()) return token;
+  check_hub(token, endpoint);
+  if (is_offline() || now() < not_before) return token;
   try {
     bool known = false;
     for (auto& stored : read_stored_tokens()) {

@@ -36,8 +36,9 @@ struct LoginResult {
 PRETRAINED_API LoginResult login(const Login& options = {});
 
 namespace hub {
-// The active device login's token, renewed when less than a day is left; what find_token() gives
-// otherwise. Never throws for a renewal that fails: the old token is tried.
+// What find_token() gives, and of a device login's token with less than a day left a new one. Never
+// throws for a renewal that fails: the old token is tried. Unauthorized for a stored token of
+// another hub than `endpoint`.
 PRETRAINED_API std::string current_token(const std::string& endpoint);
 }  // namespace hub
 

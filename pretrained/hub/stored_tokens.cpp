@@ -4,8 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "pretrained/base/error.h"
+#include "pretrained/base/json.h"
+#include "pretrained/base/sha256.h"
+#include "pretrained/hub/blob_hash.h"
 #include "pretrained/hub/settings.h"
 
 namespace pretrained::hub {
@@ -36,6 +40,7 @@ std::string read_if_there(const fs::path& path) {
 
 // Python's clients keep the other file beside the token.
 fs::path stored_tokens_file() { return token_file().parent_path() / "stored_tokens"; }
+fs::path token_hubs_file() { return token_file().parent_path() / "token_hubs"; }
 
 void make_folder(const fs::path& folder) {
   std::error_code error;
@@ -128,17 +133,39 @@ int64_t number_of(const std::string& text) {
   return error == std::errc() && end == text.data() + text.size() ? value : 0;
 }
 
-std::vector<StoredToken> list_of(const TokenSections& sections) {
+std::vector<StoredToken> list_of(const TokenSections& sections, const TokenHubs& hubs) {
   std::vector<StoredToken> tokens;
-  for (auto& [name, fields] : sections)
-    tokens.push_back({name, field_of(fields, "hf_token"), field_of(fields, "refresh_token"),
-                      number_of(field_of(fields, "expires_at"))});
+  for (auto& [name, fields] : sections) {
+    StoredToken token{name, field_of(fields, "hf_token"), field_of(fields, "refresh_token"),
+                      number_of(field_of(fields, "expires_at"))};
+    if (auto hub = hubs.find(sha256_hex(token.token)); hub != hubs.end())
+      token.endpoint = hub->second;
+    tokens.push_back(std::move(token));
+  }
   return tokens;
 }
 
 TokenSections read_sections() {
   fs::path path = stored_tokens_file();
   return parse_stored_tokens(read_if_there(path), path.string());
+}
+
+TokenHubs read_token_hubs() {
+  fs::path path = token_hubs_file();
+  std::string text = read_if_there(path);
+  TokenHubs hubs;
+  if (text.empty()) return hubs;
+  Json json = Json::parse(text, path.string());
+  auto* entries = json.get_if<Json::Object>();
+  for (auto& [key, value] : entries ? *entries : Json::Object{{"", nullptr}}) {
+    auto* hub = value.get_if<std::string>();
+    if (!hub || !is_hex(key, 64))
+      throw FormatError(path.string() +
+                        ": expected a hub's address for each token's SHA-256; `pretrained logout` "
+                        "removes the file");
+    hubs[key] = *hub;
+  }
+  return hubs;
 }
 
 }  // namespace
@@ -169,9 +196,10 @@ std::string write_stored_tokens(const TokenSections& sections) {
 
 StoredTokens::StoredTokens() : path_(stored_tokens_file()), lock_(lock_path(path_)) {
   sections = read_sections();
+  hubs_ = read_token_hubs();
 }
 
-std::vector<StoredToken> StoredTokens::list() const { return list_of(sections); }
+std::vector<StoredToken> StoredTokens::list() const { return list_of(sections, hubs_); }
 
 void StoredTokens::put(const StoredToken& token) {
   bool plain = std::none_of(token.name.begin(), token.name.end(),
@@ -183,11 +211,28 @@ void StoredTokens::put(const StoredToken& token) {
     fields.emplace_back("refresh_token", clean_token(token.refresh_token, token.name));
   if (token.expires_at) fields.emplace_back("expires_at", std::to_string(token.expires_at));
   sections[token.name] = fields;
+  if (!token.endpoint.empty()) hubs_[sha256_hex(fields[0].second)] = token.endpoint;
 }
 
-void StoredTokens::save() const { write_secret(path_, write_stored_tokens(sections)); }
+// The hubs first: a token without its hub could be sent anywhere.
+void StoredTokens::save() {
+  std::set<std::string> stored;
+  for (auto& [name, fields] : sections) stored.insert(sha256_hex(field_of(fields, "hf_token")));
+  std::erase_if(hubs_, [&](auto& entry) { return !stored.contains(entry.first); });
+  if (!hubs_.empty() || fs::exists(token_hubs_file()))
+    write_secret(token_hubs_file(), Json(Json::Object(hubs_.begin(), hubs_.end())).dump(2));
+  write_secret(path_, write_stored_tokens(sections));
+}
 
-std::vector<StoredToken> read_stored_tokens() { return list_of(read_sections()); }
+std::vector<StoredToken> read_stored_tokens() {
+  return list_of(read_sections(), read_token_hubs());
+}
+
+std::string hub_of_token(const std::string& token) {
+  auto hubs = read_token_hubs();
+  auto found = hubs.find(sha256_hex(token));
+  return found == hubs.end() ? "" : found->second;
+}
 
 std::string clean_token(const std::string& text, const std::string& source) {
   std::string token = trimmed(text);

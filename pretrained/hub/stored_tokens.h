@@ -15,6 +15,8 @@ namespace pretrained::hub {
 
 using TokenFields = std::vector<std::pair<std::string, std::string>>;
 using TokenSections = std::map<std::string, TokenFields>;
+using TokenHubs =
+    std::map<std::string, std::string>;  // address of the hub, by SHA-256 of the token
 
 // FormatError names the line.
 PRETRAINED_API TokenSections parse_stored_tokens(const std::string& text,
@@ -27,16 +29,21 @@ class StoredTokens {
   StoredTokens();
   std::vector<StoredToken> list() const;
   void put(const StoredToken& token);
-  void save() const;
+  void save();
   TokenSections sections;
 
  private:
   std::filesystem::path path_;
   FileLock lock_;
+  TokenHubs hubs_;
 };
 
 // Only what is read.
 std::vector<StoredToken> read_stored_tokens();
+
+// The address of the hub that a stored token is for; "" where that is not known. FormatError where
+// token_hubs is damaged.
+std::string hub_of_token(const std::string& token);
 
 // The token file's token, "" where there is none.
 std::string file_token();

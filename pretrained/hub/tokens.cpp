@@ -67,7 +67,8 @@ void activate_token(const std::string& name) {
 bool remove_token(const std::string& name) {
   if (name.empty()) {  // also where stored_tokens cannot be read
     bool removed = remove_file(token_file());
-    return remove_file(token_file().parent_path() / "stored_tokens") || removed;
+    removed = remove_file(token_file().parent_path() / "stored_tokens") || removed;
+    return remove_file(token_file().parent_path() / "token_hubs") || removed;
   }
   StoredTokens stored;
   for (auto& token : stored.list())

@@ -3,9 +3,11 @@
 //
 //   $HF_HOME/token          the active one, one line, mode 0600
 //   $HF_HOME/stored_tokens  INI: [name], hf_token, and for device logins refresh_token, expires_at
+//   $HF_HOME/token_hubs     ours: the hub that each token logged in to, by the token's SHA-256
 //
-// Files are written whole and 0600, their folder 0700; stored_tokens.lock guards changes. Tokens
-// never appear in messages.
+// A stored token is sent to the hub that it is for and to no other; of one that Python stored
+// nobody knows the hub, and it goes where HF_ENDPOINT says. Files are written whole and 0600, their
+// folder 0700; stored_tokens.lock guards changes. Tokens never appear in messages.
 
 #include <cstdint>
 #include <optional>
@@ -20,6 +22,7 @@ struct StoredToken {
   std::string name, token, refresh_token;
   int64_t expires_at = 0;  // Unix seconds; 0: does not expire
   bool active = false;
+  std::string endpoint;  // of its hub; "": not known
 };
 
 // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, then the token file; "" where there is none. FormatError for

@@ -8,6 +8,8 @@
 #include <optional>
 #include <thread>
 
+#include "pretrained/base/json.h"
+#include "pretrained/hub/client.h"
 #include "pretrained/hub/errors.h"
 #include "pretrained/hub/login.h"
 #include "pretrained/hub/stored_tokens.h"
@@ -257,6 +259,51 @@ TEST_F(Login, TokensAreRenewedBeforeTheyExpire) {
   EXPECT_EQ(hub.asked().size(), 1u);
   setenv("HF_TOKEN", "hf_env", 1);
   EXPECT_EQ(hub::current_token(hub.url()), "hf_env");
+}
+
+TEST_F(Login, AStoredTokenGoesToItsHubOnly) {
+  auto answer = [](const Asked&) {
+    return reply(200, R"({"name":"alice","auth":{"accessToken":{"displayName":"work"}}})");
+  };
+  LoopbackServer mine(answer), other(answer);
+  log_in(mine, {.token = "hf_mine"});
+  EXPECT_EQ(hub::list_tokens().at(0).endpoint, mine.url());
+  EXPECT_EQ(mode(home_ / "token_hubs"), 0600u);
+  EXPECT_THAT(text("token_hubs"), Not(HasSubstr("hf_mine")));
+  EXPECT_EQ(hub::HubClient({.endpoint = mine.url()}).whoami().name, "alice");
+  EXPECT_THAT(message_of<hub::Unauthorized>([&] { hub::HubClient({.endpoint = other.url()}); }),
+              testing::AllOf(HasSubstr("for " + mine.url() + " and is not sent to " + other.url()),
+                             Not(HasSubstr("hf_mine"))));
+  setenv("HF_TOKEN", "hf_mine", 1);  // said, so sent
+  EXPECT_EQ(hub::HubClient({.endpoint = other.url()}).whoami().name, "alice");
+  unsetenv("HF_TOKEN");
+  setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", 1);
+  EXPECT_EQ(hub::HubClient({.endpoint = other.url()}).token(), "");
+  unsetenv("HF_HUB_DISABLE_IMPLICIT_TOKEN");
+  EXPECT_EQ(other.asked().size(), 1u);
+
+  hub::store_token({.name = "there", .token = "hf_there", .endpoint = other.url()}, false);
+  EXPECT_THAT(message_of<hub::Unauthorized>([&] { hub::HubClient({.endpoint = other.url()}); }),
+              HasSubstr("auth switch 'there'"));
+  write("token_hubs", "[]");
+  EXPECT_THAT(message_of<FormatError>([&] { hub::HubClient({.endpoint = mine.url()}); }),
+              HasSubstr("token_hubs"));
+  EXPECT_TRUE(hub::remove_token(""));
+  EXPECT_FALSE(fs::exists(home_ / "token_hubs"));
+  hub::store_token({"python", "hf_python"}, true);  // as Python stores it
+  EXPECT_EQ(hub::HubClient({.endpoint = other.url()}).token(), "hf_python");
+}
+
+TEST_F(Login, ARefreshTokenGoesToItsHubOnly) {
+  auto hub = server({kGranted}), other = server({kGranted});
+  hub::store_token(
+      {"oauth-alice", "hf_old", "hf_refresh_old", time(nullptr) + 3'600, false, hub.url()}, true);
+  EXPECT_THROW(hub::current_token(other.url()), hub::Unauthorized);
+  EXPECT_TRUE(other.asked().empty());
+  EXPECT_EQ(hub::current_token(hub.url() + "/"), "hf_new");
+  EXPECT_THROW(hub::current_token(other.url()), hub::Unauthorized) << "the new one too";
+  EXPECT_TRUE(hub::remove_token("oauth-alice"));
+  EXPECT_EQ(Json::parse(text("token_hubs"), "token_hubs"), Json(Json::Object{}));
 }
 
 TEST_F(Login, ZRenewalThatFailsKeepsTheToken) {
