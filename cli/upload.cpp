@@ -16,25 +16,14 @@ namespace {
 struct UploadVerb {
   Common common;
   std::string repo, path, path_in_repo, type = "model";
-  bool private_ = false;
   hub::Upload options;
 };
-
-// As `hf upload`: a repository that is not there is made.
-void make_repo(const hub::HubClient& client, const hub::Repo& repo, const UploadVerb& arguments) {
-  try {
-    client.repo_info(repo);
-  } catch (const hub::RepositoryNotFound&) {
-    client.create_repo(repo, {.private_ = arguments.private_, .exist_ok = true});
-    if (!arguments.common.quiet) print_line("made the " + arguments.type + " " + repo.id);
-  } catch (const hub::RevisionNotFound&) {  // it has no commit yet
-  }
-}
 
 hub::CommitResult send(const hub::HubClient& client, const hub::Repo& repo,
                        const UploadVerb& arguments, const hub::OnTransfer& on_transfer) {
   hub::Upload options = arguments.options;
   options.on_transfer = on_transfer;
+  options.create_repo = true;  // as `hf upload`
   bool root = arguments.path_in_repo.empty() || arguments.path_in_repo == ".";
   if (fs::is_directory(arguments.path)) {
     options.path_in_repo = root ? "" : arguments.path_in_repo;
@@ -65,9 +54,8 @@ void upload(const UploadVerb& arguments) {
   std::error_code error;
   if (!fs::exists(arguments.path, error))
     throw NotFoundError(arguments.path + ": no such file or folder");
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   auto repo = own_repo(client, arguments.repo, arguments.type);
-  make_repo(client, repo, arguments);
   hub::CommitResult result;
   run_transfer("uploading", arguments.common, [&](const hub::OnTransfer& on_transfer) {
     result = send(client, repo, arguments, on_transfer);
@@ -96,7 +84,8 @@ void add_upload(CLI::App& app) {
       ->type_name("BRANCH")
       ->capture_default_str();
   command->add_flag("--create-pr", options.create_pr, "as a pull request");
-  command->add_flag("--private", arguments.private_, "if the repository is made, a private one");
+  command->add_flag("--private", options.private_,
+                    "the repository is made private; one that is public is an error");
   add_patterns(*command, "--include", options.allow_patterns,
                "only files that match one of these patterns ('*' crosses '/')");
   add_patterns(*command, "--exclude", options.ignore_patterns, "no files that match");

@@ -17,6 +17,16 @@ Json::Object name_of(const Repo& repo) {
   return body;
 }
 
+// One that was there already. Whoever asked for a private one must not publish to everybody.
+void check_private(const HubClient& client, const Repo& repo) {
+  if (read_repo_info(client.get_json(client.api_url(repo), shown(repo)), shown(repo)).private_)
+    return;
+  std::string type =
+      repo.type == RepoType::model ? "" : " --repo-type " + std::string(type_name(repo.type));
+  throw Conflict(shown(repo) + " exists and is public, not private: `pretrained repo settings " +
+                 repo.id + " --private" + type + "` changes that, or do not ask for a private one");
+}
+
 bool exists(const HubClient& client, const Repo& repo) {
   try {
     client.resolve_revision(repo, "main");
@@ -36,9 +46,11 @@ std::string HubClient::create_repo(const Repo& repo, const CreateRepo& options) 
     send_json("POST", endpoint() + "/api/repos/create", body, shown(repo));
   } catch (const Conflict&) {
     if (!options.exist_ok) throw;
+    if (options.private_) check_private(*this, repo);
   } catch (const Unauthorized&) {
     // Who may not create may still write to one that is there.
     if (!options.exist_ok || !exists(*this, repo)) throw;
+    if (options.private_) check_private(*this, repo);
   }
   return web_url(repo);
 }

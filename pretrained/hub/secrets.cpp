@@ -1,8 +1,12 @@
 // Credentials have prefixes so that they can be found; what follows must look random, or every
 // manual would be one.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <bitset>
+#include <cerrno>
 #include <set>
 
 #include "pretrained/base/files.h"
@@ -12,7 +16,10 @@ namespace pretrained::hub {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint64_t kMaxText = 5 << 20;
+constexpr size_t kPiece = 4 << 20;   // read at once
+constexpr size_t kBehind = 8 << 10;  // more than has to be seen of what begins before it
+constexpr size_t kMostFound = 1000;  // of one file
+constexpr std::string_view kKeyBegin = "-----BEGIN ";
 
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
@@ -74,19 +81,24 @@ bool is_private_key(std::string_view rest) {  // behind "-----BEGIN "
   return rest.substr(0, end).find("PRIVATE KEY") != rest.npos && has_key(rest.substr(end + 5));
 }
 
+// Goes through a text that comes in pieces.
 class Scanner {
  public:
-  Scanner(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+  explicit Scanner(std::string name) : name_(std::move(name)) {
+    for (auto& kind : kKinds) starts_.set(pair(kind.prefix));
+    starts_.set(pair(kKeyBegin.data()));
+  }
 
-  std::vector<std::string> run() {
-    for (auto& kind : kKinds)
-      each(kind.prefix, [&](size_t at, std::string_view rest) {
-        bool inside = at > 0 && (is_alnum(text_[at - 1]) || text_[at - 1] == '_');
-        if (!inside && matches(kind, rest)) report(at, kind.what);
-      });
-    each("-----BEGIN ", [&](size_t at, std::string_view rest) {
-      if (is_private_key(rest)) report(at, "a private key");
-    });
+  // What begins in [from, until) of `text`, which goes on far enough behind it.
+  void look(std::string_view text, size_t from, size_t until) {
+    for (size_t at = from; at < until; ++at) {
+      if (text[at] == '\n') ++line_;
+      if (at + 1 < text.size() && starts_.test(pair(text.data() + at))) look_at(text, at);
+    }
+  }
+  bool has_enough() const { return found_.size() >= kMostFound; }
+
+  std::vector<std::string> lines() const {
     std::vector<std::string> lines;
     for (auto& [line, what] : found_)
       lines.push_back(name_ + ": line " + std::to_string(line) + ": " + what);
@@ -94,17 +106,23 @@ class Scanner {
   }
 
  private:
-  template <class F>
-  void each(std::string_view prefix, F call) {
-    for (size_t at = text_.find(prefix); at != text_.npos; at = text_.find(prefix, at + 1))
-      call(at, text_.substr(at + prefix.size()));
+  static size_t pair(const char* text) {
+    return static_cast<unsigned char>(text[0]) << 8 | static_cast<unsigned char>(text[1]);
   }
-  void report(size_t at, const char* what) {
-    found_.emplace(1 + std::count(text_.begin(), text_.begin() + std::ptrdiff_t(at), '\n'), what);
+  void look_at(std::string_view text, size_t at) {
+    std::string_view rest = text.substr(at);
+    bool inside = at > 0 && (is_alnum(text[at - 1]) || text[at - 1] == '_');
+    for (auto& kind : kKinds)
+      if (rest.starts_with(kind.prefix) && !inside &&
+          matches(kind, rest.substr(std::string_view(kind.prefix).size())))
+        found_.emplace(line_, kind.what);
+    if (rest.starts_with(kKeyBegin) && is_private_key(rest.substr(kKeyBegin.size())))
+      found_.emplace(line_, "a private key");
   }
 
-  std::string_view text_;
   std::string name_;
+  std::bitset<65536> starts_;  // two bytes with which something may begin
+  size_t line_ = 1;
   std::set<std::pair<size_t, std::string>> found_;
 };
 
@@ -146,15 +164,38 @@ std::string secret_kind(const std::string& base, std::string_view text) {
 
 }  // namespace
 
-std::vector<std::string> find_secrets(const fs::path& file, const std::string& name) {
-  std::error_code error;
-  std::string text;
-  if (fs::file_size(file, error) <= kMaxText && !error) text = read_file(file, kMaxText);
-  std::string base = fs::path(name).filename();
-  if (std::string kind = secret_kind(base, text); !kind.empty())
+std::vector<std::string> find_secrets(const fs::path& file, const std::string& name,
+                                      const std::function<void()>& on_piece) {
+  FileDescriptor source(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (source.get() < 0) throw_errno(printable(file.string()), errno);
+  std::string text(kPiece + kBehind + 1, '\0');
+  auto fill = [&](size_t kept) {
+    size_t size = kept;
+    for (ssize_t got = 1; got != 0 && size < text.size();) {
+      got = read(source.get(), text.data() + size, text.size() - size);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw_errno(printable(file.string()), errno);
+      size += size_t(got);
+    }
+    if (on_piece) on_piece();
+    return size;
+  };
+  size_t size = fill(0);
+  std::string_view whole = std::string_view(text).substr(0, size);
+  if (auto kind = secret_kind(fs::path(name).filename(), whole); !kind.empty())
     return {printable(name) + ": " + kind};
-  if (text.substr(0, 8192).find('\0') != text.npos) return {};
-  return Scanner(text, printable(name)).run();
+  if (whole.substr(0, 8192).find('\0') != whole.npos) return {};
+  Scanner scanner(printable(name));
+  for (size_t from = 0;;) {
+    bool at_end = size < text.size();
+    size_t until = at_end ? size : size - kBehind;
+    scanner.look(std::string_view(text).substr(0, size), from, until);
+    if (at_end || scanner.has_enough()) return scanner.lines();
+    // The byte before what is looked at next says whether that is inside a word.
+    text.copy(text.data(), size - until + 1, until - 1);
+    size = fill(size - until + 1);
+    from = 1;
+  }
 }
 
 }  // namespace pretrained::hub

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "pretrained/hub/upload.h"
@@ -67,6 +68,26 @@ TEST_F(Secrets, OrdinaryTextIsNone) {
   EXPECT_THAT(find("self_" + kTail + " half_" + kTail), IsEmpty());  // inside a word
   EXPECT_THAT(find("OPENAI_API_KEY=<your key here>\nDEBUG=1\n", ".env"), IsEmpty());
   EXPECT_THAT(find("API_KEY=0123456789abcdef", ".env.example"), IsEmpty());
+}
+
+TEST_F(Secrets, LongTextsAreReadToTheirEnd) {
+  std::string line = std::string(99, '.') + "\n", text;
+  while (text.size() < (9 << 20)) text += line;
+  std::string key = "-----BEGIN PRIVATE KEY-----\n" + kKeyBody;
+  // At every place where one piece may end and the next begin.
+  for (size_t at : {size_t(4) << 20, (size_t(4) << 20) + 8193, text.size()})
+    for (size_t before : {0, 1, 3, 20, 44}) {
+      std::string with = text;
+      with.replace(at - before - 1, 1, " ").insert(at - before, "hf_" + kTail + "\n" + key);
+      auto number = 1 + std::count(with.begin(), with.begin() + long(at - before), '\n');
+      EXPECT_THAT(find(with),
+                  ElementsAre("notes.txt: line " + std::to_string(number) +
+                                  ": an access token of a hub (hf_…)",
+                              "notes.txt: line " + std::to_string(number + 1) + ": a private key"))
+          << at << " " << before;
+    }
+  EXPECT_THAT(find(text), IsEmpty());
+  EXPECT_THAT(find(text.substr(0, (4 << 20) - 1) + "xhf_" + kTail), IsEmpty());
 }
 
 TEST_F(Secrets, BinaryFilesAreNotRead) {

@@ -37,6 +37,7 @@ class Uploader {
       const std::string& message) {
     if (!options_.allow_secrets) refuse_secrets(files);
     check_card(files);
+    if (options_.create_repo) make_repo();
     find_parent();
     plan(std::move(files));
     std::vector<std::string> deleted = deletions ? deletions(parent_) : std::vector<std::string>();
@@ -57,10 +58,12 @@ class Uploader {
   }
 
  private:
-  static void refuse_secrets(const std::vector<LocalFile>& files) {
+  void refuse_secrets(const std::vector<LocalFile>& files) {
     std::vector<std::string> found;
-    for (auto& file : files)
-      for (auto& line : find_secrets(file.file, file.path)) found.push_back(line);
+    for (auto& file : files) {
+      auto alive = [&] { progress_.progress(file.path, 0, file.size); };
+      for (auto& line : find_secrets(file.file, file.path, alive)) found.push_back(line);
+    }
     if (found.empty()) return;
     std::string more =
         found.size() > 1 ? ", and " + std::to_string(found.size() - 1) + " more" : "";
@@ -76,6 +79,19 @@ class Uploader {
       throw FormatError("README.md: longer than " + std::to_string(kCardBytes) + " bytes");
     for (auto& warning : client_.validate_card(repo_, SourceFile(*card).read_whole()))
       progress_.notice("warning: README.md: " + warning);
+  }
+
+  // Only asked for where it seems not to be there: who may write may not always create.
+  void make_repo() {
+    bool there = true;
+    try {
+      client_.get_json(client_.api_url(repo_), repo_.id);
+    } catch (const RepositoryNotFound&) {
+      there = false;
+    }
+    if (there && !options_.private_) return;
+    client_.create_repo(repo_, {.private_ = options_.private_, .exist_ok = true});
+    if (!there) progress_.notice("made the " + std::string(type_name(repo_.type)) + " " + repo_.id);
   }
 
   // A branch that is not there is made; an empty repository has no parent.

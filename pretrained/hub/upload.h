@@ -9,6 +9,7 @@
 // Mirrors https://huggingface.co/docs/huggingface_hub/package_reference/hf_api (upload_folder).
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct Upload {
   std::string revision = "main";  // a branch; made from main where there is none
   bool create_pr = false;
   std::string parent_commit;  // "": the branch's head when the upload began
+  // Makes the repository if need be, once the files were checked; as create_repo() with exist_ok.
+  bool create_repo = false, private_ = false;
   // Of the folder's files, as in download.h. .git, .cache/huggingface and our own temporary files
   // never go.
   std::vector<std::string> allow_patterns, ignore_patterns;
@@ -58,8 +61,10 @@ PRETRAINED_API CommitResult delete_files(const HubClient& client, const Repo& re
                                          const Upload& options = {});
 
 // What looks like a credential: "config.json: line 3: an access token of a hub (hf_…)"; never the
-// secret itself. Text files up to 5 MiB.
+// secret itself. Text of any size is read, in pieces; `on_piece` is called after each and throws to
+// stop. A file with a zero among its first 8192 bytes is no text.
 PRETRAINED_API std::vector<std::string> find_secrets(const std::filesystem::path& file,
-                                                     const std::string& name);
+                                                     const std::string& name,
+                                                     const std::function<void()>& on_piece = {});
 
 }  // namespace pretrained::hub
