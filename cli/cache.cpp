@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <iostream>
 
 #include "hub.h"
@@ -22,14 +21,6 @@ struct CacheVerb {
   std::vector<std::string> repos;
   bool yes = false;
 };
-
-std::string date_text(int64_t seconds) {
-  std::time_t time = seconds;
-  std::tm parts{};
-  char text[32] = "";
-  if (gmtime_r(&time, &parts)) std::strftime(text, sizeof text, "%Y-%m-%d %H:%M", &parts);
-  return text;
-}
 
 Json json_of(const hub::CachedRepo& cached) {
   Json::Array revisions;
@@ -77,7 +68,7 @@ void list(const CacheVerb& arguments) {
 // What REPO[@REVISION] stands for in the cache: a repository, with "" for all of its revisions.
 struct Chosen {
   hub::Repo repo;
-  std::string commit;
+  std::string revision;
 };
 
 Chosen choose(const hub::Cache& cache, const std::vector<hub::CachedRepo>& all,
@@ -95,7 +86,7 @@ Chosen choose(const hub::Cache& cache, const std::vector<hub::CachedRepo>& all,
   if (reference->revision.empty()) return {repo, ""};
   std::string commit = cache.read_ref(repo, reference->revision).value_or("");
   for (auto& revision : cached->revisions)
-    if (revision.commit == commit) return {repo, commit};
+    if (revision.commit == commit) return {repo, reference->revision};
   throw NotFoundError(repo.id + "@" + reference->revision + where);
 }
 
@@ -110,7 +101,7 @@ void remove(const CacheVerb& arguments) {
   }
   confirm("remove " + what + " from the cache " + cache.root().string(), arguments.yes);
   uint64_t freed = 0;
-  for (auto& [repo, commit] : chosen) freed += hub::remove_cached(cache, repo, commit);
+  for (auto& [repo, revision] : chosen) freed += hub::remove_cached(cache, repo, revision);
   if (arguments.common.json)
     print_json(Json::Object{{"freed", int64_t(freed)}});
   else if (!arguments.common.quiet)
@@ -162,6 +153,7 @@ void add_cache(CLI::App& app) {
   add_repo_type(*removal, arguments.type);
   add_yes(*removal, arguments.yes);
   removal->footer(
+      "A branch or tag goes alone where another names its commit too.\n"
       "Examples:\n  pretrained cache rm org/model\n  pretrained cache rm org/model@v1.0 --yes");
   auto* check = add("verify", "hash every file again", verify);
   check->add_option("REPO", arguments.repos, "ORG/NAME; all if not given");

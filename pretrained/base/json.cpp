@@ -11,7 +11,6 @@
 namespace pretrained {
 namespace {
 
-constexpr size_t kMaxBytes = 16 << 20;
 constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxDigits = 4300;  // Python's own limit for int(str)
 constexpr auto kFloatKey = "__float__";
@@ -217,10 +216,10 @@ void write_labels(const Json& labels, int indent, int level, std::string& out) {
 
 }  // namespace
 
-Json Json::parse(std::string_view text, const std::string& source) {
-  if (text.size() > kMaxBytes)
+Json Json::parse(std::string_view text, const std::string& source, size_t limit) {
+  if (text.size() > limit)
     throw FormatError(source + ": " + std::to_string(text.size()) + " bytes of JSON, at most " +
-                      std::to_string(kMaxBytes) + " are read");
+                      std::to_string(limit) + " are read");
   if (text.substr(0, 3) == "\xEF\xBB\xBF")
     throw FormatError(source +
                       ": not valid JSON: starts with a byte order mark; save it as plain UTF-8");

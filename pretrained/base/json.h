@@ -41,9 +41,9 @@ class PRETRAINED_API Json {
   Json(Array value) : value_(std::move(value)) {}
   Json(Object value) : value_(std::move(value)) {}
 
-  // Throws FormatError: "<source>: line 3, column 7: …". At most 16 MiB, 64 levels; duplicate keys
-  // are an error.
-  static Json parse(std::string_view text, const std::string& source);
+  // Throws FormatError: "<source>: line 3, column 7: …". At most `limit` bytes, 64 levels;
+  // duplicate keys are an error.
+  static Json parse(std::string_view text, const std::string& source, size_t limit = 16 << 20);
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   template <class T>

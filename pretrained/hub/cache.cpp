@@ -255,8 +255,13 @@ void tag_cache_folder(const fs::path& folder) {
 
 void Cache::prepare(const Repo& repo) const {
   sweep(repo_folder(repo));
-  make_folders(repo_folder(repo) / "blobs");
-  make_folders(repo_folder(repo) / "snapshots");
+  std::error_code error;
+  for (auto* name : {"blobs", "snapshots"}) {
+    fs::create_directories(repo_folder(repo) / name, error);
+    if (error)
+      throw IoError("the cache " + root_.string() + " cannot be written: " + error.message() +
+                    "; HF_HUB_CACHE names another one");
+  }
   tag_cache_folder(root_);
 }
 

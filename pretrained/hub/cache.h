@@ -83,10 +83,11 @@ struct CachedRepo {
   std::vector<std::string> problems;  // dangling links, references without snapshot
 };
 PRETRAINED_API std::vector<CachedRepo> scan_cache(const Cache& cache);
-// Removes a repository or one revision of it (by commit) and the blobs nobody else links to; files
-// of Python's shared store stay. Returns the bytes freed.
+// Removes a repository or one revision of it and the blobs nobody else links to; files of Python's
+// shared store stay. A commit goes with all of its branches and tags; a branch or tag goes alone
+// where another names its commit too. Returns the bytes freed.
 PRETRAINED_API uint64_t remove_cached(const Cache& cache, const Repo& repo,
-                                      const std::string& commit = "");
+                                      const std::string& revision = "");
 // Hashes every blob again: one line per file whose bytes are not what its name says.
 PRETRAINED_API std::vector<std::string> verify_cached(const Cache& cache, const Repo& repo);
 

@@ -167,6 +167,14 @@ std::set<fs::path> blobs_of(const fs::path& snapshot) {
   return blobs;
 }
 
+bool is_named(const Cache& cache, const Repo& repo, const std::string& commit) {
+  fs::path folder = cache.repo_folder(repo) / "refs";
+  auto files = files_below(folder);
+  return std::ranges::any_of(files, [&](auto& file) {
+    return cache.read_ref(repo, relative_name(file, folder)) == commit;
+  });
+}
+
 // What a link leads to is somebody else's.
 void check_no_links(const fs::path& folder) {
   std::vector<fs::path> parts{folder};
@@ -222,8 +230,15 @@ std::vector<CachedRepo> scan_cache(const Cache& cache) {
   return repos;
 }
 
-uint64_t remove_cached(const Cache& cache, const Repo& repo, const std::string& commit) {
+uint64_t remove_cached(const Cache& cache, const Repo& repo, const std::string& revision) {
   fs::path folder = cache.repo_folder(repo);
+  std::string commit;
+  if (!revision.empty()) commit = cache.read_ref(repo, revision).value_or(revision);
+  if (commit != revision) {
+    check_no_links(folder);
+    unlink((folder / "refs" / revision).c_str());
+    if (is_named(cache, repo, commit)) return 0;
+  }
   uint64_t freed = commit.empty() ? 0 : remove_revision(cache, repo, commit);
   // The last revision takes the folder along, as in Python.
   if (!commit.empty() && !entries(folder / "snapshots").empty()) return freed;

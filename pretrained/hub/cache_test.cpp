@@ -224,6 +224,18 @@ TEST_F(CacheTest, RemovingARevisionKeepsWhatOthersUse) {
   EXPECT_THROW(remove_cached(*cache, kRepo), NotFoundError);
 }
 
+TEST_F(CacheTest, ATagGoesAloneWhereABranchNamesItsCommitToo) {
+  add(kCommit, "a", kBlobId, "hello\n");
+  cache->write_ref(kRepo, "main", kCommit);
+  cache->write_ref(kRepo, "v1", kCommit);
+  EXPECT_EQ(remove_cached(*cache, kRepo, "v1"), 0u);
+  EXPECT_EQ(cache->read_ref(kRepo, "v1"), std::nullopt);
+  EXPECT_EQ(cache->read_ref(kRepo, "main"), kCommit);
+  EXPECT_TRUE(cache->find(kRepo, kCommit, "a"));
+  EXPECT_EQ(remove_cached(*cache, kRepo, "main"), 6u);
+  EXPECT_TRUE(scan_cache(*cache).empty());
+}
+
 TEST_F(CacheTest, RemovingTheLastRevisionRemovesTheRepository) {
   add(kCommit, "a", kBlobId, "hello\n");
   cache->write_ref(kRepo, "main", kCommit);
@@ -296,6 +308,19 @@ TEST_F(CacheTest, TreesAreReadAsPythonWritesThem) {
     put(repo() / "trees" / (kOther + ".json"), text);
     EXPECT_FALSE(read_tree(repo(), kOther)) << text;
   }
+}
+
+TEST_F(CacheTest, TreesOfManyFilesAreReadAgain) {
+  std::vector<RemoteFile> files;
+  for (int i = 0; i < 200'000; ++i)
+    files.push_back({"train/shard-" + std::to_string(100'000 + i % 100) + "/" +
+                         std::to_string(1'000'000 + i) + ".safetensors",
+                     kBlobId, 6, kSha256, std::string(64, 'c')});
+  write_tree(repo(), kCommit, files);
+  EXPECT_GT(fs::file_size(repo() / "trees" / (kCommit + ".json")), 16u << 20);
+  auto again = read_tree(repo(), kCommit);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->size(), files.size());
 }
 
 TEST(Patterns, AreThoseOfFnmatch) {

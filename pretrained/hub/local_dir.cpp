@@ -89,8 +89,10 @@ FileDescriptor LocalFolder::lock(const Wanted& wanted, const std::function<void(
   return lock_file(record(wanted.file.path, ".lock"), on_wait);
 }
 
-// Whole or not at all, as everything that becomes visible.
-void LocalFolder::copy(const fs::path& from, const Wanted& wanted, size_t first) {
+// Whole or not at all, as everything that becomes visible. False where `from` has other bytes,
+// which is seen in what was copied: somebody may be writing to `from`.
+bool LocalFolder::copy(const fs::path& from, const Wanted& wanted, size_t first) {
+  const std::string& etag = wanted.file.etag();
   for (size_t i = first; i < wanted.paths.size(); ++i) {
     const std::string& path = wanted.paths[i];
     fs::path to = file_of(path), temporary = record(path, ".pretrained.copy");
@@ -99,23 +101,24 @@ void LocalFolder::copy(const fs::path& from, const Wanted& wanted, size_t first)
     std::error_code error;
     fs::copy_file(from, temporary, fs::copy_options::overwrite_existing, error);
     if (error) throw_errno(to.string(), error.value());
+    if (hash_blob(temporary, etag) != etag) {
+      fs::remove(temporary, error);
+      return false;
+    }
     if (rename(temporary.c_str(), to.c_str()) != 0) throw_errno(to.string(), errno);
-    write_metadata(path, wanted.file.etag());
+    write_metadata(path, etag);
   }
+  return true;
 }
 
 bool LocalFolder::reuse(const Wanted& wanted) {
   fs::path first = file_of(wanted.paths[0]);
   if (is_current(wanted.file, wanted.paths[0])) {
     write_metadata(wanted.paths[0], wanted.file.etag());
-    copy(first, wanted, 1);
-    return true;
+    return copy(first, wanted, 1);
   }
-  if (!cache_.has_blob(repo_, wanted.file.etag())) return false;
-  fs::path blob = cache_.blob(repo_, wanted.file.etag());
-  if (hash_blob(blob, wanted.file.etag()) != wanted.file.etag()) return false;
-  copy(blob, wanted, 0);
-  return true;
+  return cache_.has_blob(repo_, wanted.file.etag()) &&
+         copy(cache_.blob(repo_, wanted.file.etag()), wanted, 0);
 }
 
 fs::path LocalFolder::part_base(const Wanted& wanted) {
@@ -130,7 +133,8 @@ void LocalFolder::place(const Wanted& wanted, PartFile& part) {
   make_parent(first);
   part.move_to(first);
   write_metadata(wanted.paths[0], wanted.file.etag());
-  copy(first, wanted, 1);
+  if (!copy(first, wanted, 1))
+    throw IoError(first.string() + ": somebody changed it while it was copied; run it again");
 }
 
 void LocalFolder::write_metadata(const std::string& path, const std::string& etag) const {

@@ -34,7 +34,7 @@ class LocalFolder : public Destination {
   std::filesystem::path file_of(const std::string& path) const;
   std::filesystem::path record(const std::string& path, const std::string& suffix) const;
   void prepare();
-  void copy(const std::filesystem::path& from, const Wanted& wanted, size_t first);
+  bool copy(const std::filesystem::path& from, const Wanted& wanted, size_t first);
   void write_metadata(const std::string& path, const std::string& etag) const;
   std::filesystem::path folder_;
   const Cache& cache_;

@@ -7,7 +7,7 @@ namespace pretrained::hub {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint64_t kLimit = 256 << 20;
+constexpr uint64_t kLimit = 256 << 20;  // about a million files, as a hub may list
 
 std::string text_of(const Json& json, const char* name) {
   const Json* member = json.find(name);
@@ -38,7 +38,7 @@ std::optional<std::vector<RemoteFile>> read_tree(const fs::path& folder,
   fs::path path = tree_file(folder, commit);
   std::vector<RemoteFile> files;
   try {
-    Json json = Json::parse(read_file(path, kLimit), path.string());
+    Json json = Json::parse(read_file(path, kLimit), path.string(), kLimit);
     const Json* version = json.find("format_version");
     const Json* list = json.find("files");
     if (!version || *version != Json(1) || !list || !list->get_if<Json::Object>())
