@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "pretrained/base/error.h"
+#include "pretrained/base/text.h"
 #include "pretrained/base/version.h"
 #include "server/commands/commands.h"
 
@@ -33,7 +34,16 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   std::string name;
   const CLI::App* command = reached(app, name);
   auto verbs = command->get_subcommands([](const CLI::App*) { return true; });
-  if (verbs.empty()) return std::string(error.what()) + " (see " + name + " --help)";
+  if (verbs.empty()) {
+    std::string help = " (see " + name + " --help)";
+    std::vector<std::string> options;
+    for (const auto* option : command->get_options())
+      for (auto& word : option->get_lnames()) options.push_back("--" + word);
+    for (std::string word : command->remaining())
+      if (word = word.substr(0, word.find('=')); word.starts_with("--"))
+        return "no option '" + printable(word) + "'" + suggestion(word, options) + help;
+    return error.what() + help;
+  }
   std::string message = "a verb is missing", list;
   for (const auto* verb : verbs) list += (list.empty() ? "" : ", ") + verb->get_name();
   if (auto extras = command->remaining(); !extras.empty())

@@ -192,13 +192,15 @@ void serve(ServeOptions& o) {
   if (!o.listener.certificate.empty()) sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   AccessLog log(o.access_log);
+  // First of all, so that a port that is taken leaves no new data folder behind.
+  std::optional<App> app;
+  Listener listener(
+      o.listener, [&](Request& request) { return app->handle(request); },
+      [&](const Exchange& exchange) { log.write(exchange); });
   Hub hub(o.hub);
   std::filesystem::path token = ensure_admin(hub);
-  App app(hub.services());
+  app.emplace(hub.services());
   Webhooks webhooks(hub.database, o.webhooks_private);
-  Listener listener(
-      o.listener, [&](Request& request) { return app.handle(request); },
-      [&](const Exchange& exchange) { log.write(exchange); });
   Upkeep upkeep(hub, gc_interval, say);
   if (std::filesystem::path file = hub.data / "admin-token"; std::filesystem::exists(file))
     token = file;  // of an earlier start, which may have failed before it said so
