@@ -18,6 +18,8 @@ struct Common {
   bool json = false, quiet = false;
 };
 void add_common(CLI::App& command, Common& common);
+// --offline, for the verbs that read: as HF_HUB_OFFLINE=1.
+void add_offline(CLI::App& command);
 
 // torch_verbs.cpp
 void add_predict(CLI::App& app);

@@ -57,7 +57,7 @@ fs::path fetch(const hub::HubClient& client, const hub::Repo& repo, const Downlo
 
 void download(const DownloadVerb& arguments) {
   auto target = parse_target(arguments.repo, arguments.revision, arguments.type);
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   hub::Download options = arguments.options;
   options.revision = target.revision;
   options.cache_dir = arguments.cache_dir;
@@ -101,6 +101,7 @@ void add_download(CLI::App& app) {
       ->type_name("DIR");
   command->add_flag("--force,--force-download", options.force_download,
                     "also what is there already");
+  add_offline(*command);
   add_repo_type(*command, arguments.type);
   add_common(*command, arguments.common);
   command->footer(

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
+#include <mutex>
 #include <string_view>
 
 #include "pretrained/base/error.h"
@@ -61,7 +62,36 @@ class InterruptGuard {
   struct sigaction before_{};
 };
 
+// Transfers tell what they do from several threads, and so does the connection beneath them.
+std::mutex display_mutex;
+TransferProgress* display = nullptr;
+
+void say(const std::string& line) {
+  std::lock_guard lock(display_mutex);
+  if (display)
+    display->update({.kind = hub::TransferEvent::Kind::notice, .text = line});
+  else
+    print_line(line);
+}
+
+class DisplayGuard {
+ public:
+  explicit DisplayGuard(TransferProgress& progress) { set(&progress); }
+  ~DisplayGuard() { set(nullptr); }
+  DisplayGuard(const DisplayGuard&) = delete;
+
+ private:
+  static void set(TransferProgress* progress) {
+    std::lock_guard lock(display_mutex);
+    display = progress;
+  }
+};
+
 }  // namespace
+
+hub::HubClient connect(const Common& common) {
+  return hub::HubClient({.notice = common.quiet ? decltype(hub::ClientOptions::notice)() : say});
+}
 
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& description) {
   auto* group = app.add_subcommand(name, description);
@@ -88,11 +118,24 @@ hub::Repo own_repo(const hub::HubClient& client, const std::string& id, const st
   return repo;
 }
 
+std::string own_name(const std::string& name, const std::string& type) {
+  size_t at = name.find('@');
+  try {
+    hub::HubClient client;
+    hub::Repo repo{client.full_repo_id(name.substr(0, at)), hub::parse_repo_type(type)};
+    if (name.find('/') != name.npos || client.list_refs(repo).branches.empty()) return "";
+    return "; did you mean '" + repo.id + (at == name.npos ? "" : name.substr(at)) + "'?";
+  } catch (const Error&) {
+    return "";
+  }
+}
+
 Target parse_target(const std::string& text, const std::string& revision, const std::string& type) {
   auto reference = hub::parse_repo_reference(text);
   if (!reference)
     throw ArgumentError("'" + printable(text) +
-                        "' names no repository: expected ORG/NAME or ORG/NAME@REVISION");
+                        "' names no repository: expected ORG/NAME or ORG/NAME@REVISION" +
+                        own_name(text, type));
   if (!reference->revision.empty() && !revision.empty() && reference->revision != revision)
     throw ArgumentError("@" + reference->revision + " and --revision " + revision +
                         " contradict each other");
@@ -112,8 +155,10 @@ void run_transfer(const std::string& title, const Common& common,
                   const std::function<void(const hub::OnTransfer&)>& transfer) {
   InterruptGuard guard;
   TransferProgress progress(title, common.quiet);
+  DisplayGuard shown(progress);
   transfer([&](const hub::TransferEvent& event) {
     guard.check();
+    std::lock_guard lock(display_mutex);
     progress.update(event);
   });
 }

@@ -30,6 +30,8 @@ void add_patterns(CLI::App& command, const std::string& option, std::vector<std:
                   const std::string& description);
 void add_yes(CLI::App& command, bool& yes);
 
+// With what it says by itself on stderr, above a progress display where there is one.
+hub::HubClient connect(const Common& common);
 // "name" lies in the user's own namespace.
 hub::Repo own_repo(const hub::HubClient& client, const std::string& id, const std::string& type);
 // "org/name" or "org/name@revision", for what is only read; --revision says the same.
@@ -38,6 +40,8 @@ struct Target {
   std::string revision;
 };
 Target parse_target(const std::string& text, const std::string& revision, const std::string& type);
+// `; did you mean 'me/name'?` where the user has a repository of that name, else "".
+std::string own_name(const std::string& name, const std::string& type);
 
 // Asks before something is lost; ArgumentError where nobody can answer and --yes is not given.
 void confirm(const std::string& what, bool yes);

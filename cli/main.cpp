@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <sstream>
 
@@ -35,6 +36,12 @@ int fail(const UntrustedCode& error) {
 void add_common(CLI::App& command, Common& common) {
   command.add_flag("--json", common.json, "print JSON, one document per line");
   command.add_flag("-q,--quiet", common.quiet, "no progress and no notices");
+}
+
+void add_offline(CLI::App& command) {
+  command.add_flag_callback(
+      "--offline", [] { setenv("HF_HUB_OFFLINE", "1", 1); },
+      "only what the cache holds; no connection");
 }
 
 int run(int argc, char** argv) {

@@ -32,7 +32,7 @@ void print_done(const RefVerb& arguments, const Kind& kind, const hub::Repo& rep
 }
 
 void create(const RefVerb& arguments, const Kind& kind) {
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   auto repo = own_repo(client, arguments.repo, arguments.type);
   std::string from = arguments.revision.empty() ? "main" : arguments.revision;
   if (&kind == &kBranch)
@@ -43,7 +43,7 @@ void create(const RefVerb& arguments, const Kind& kind) {
 }
 
 void remove(const RefVerb& arguments, const Kind& kind) {
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   auto repo = own_repo(client, arguments.repo, arguments.type);
   confirm("delete the " + std::string(kind.word) + " " + arguments.name + " of " + repo.id,
           arguments.yes);
@@ -53,7 +53,7 @@ void remove(const RefVerb& arguments, const Kind& kind) {
 }
 
 void list(const RefVerb& arguments, const Kind& kind) {
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   auto refs = client.list_refs(own_repo(client, arguments.repo, arguments.type));
   for (auto& ref : &kind == &kBranch ? refs.branches : refs.tags)
     if (arguments.common.json)
@@ -92,7 +92,7 @@ CLI::App* add_refs(CLI::App& repo, const Kind& kind, RefVerb& arguments) {
 
 void print_commits(const RefVerb& arguments) {
   auto target = parse_target(arguments.repo, arguments.revision, arguments.type);
-  hub::HubClient client;
+  auto client = connect(arguments.common);
   for (auto& commit : client.list_commits(target.repo, target.revision, arguments.limit)) {
     std::string authors;
     Json::Array list;

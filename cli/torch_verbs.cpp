@@ -53,8 +53,7 @@ void add_predict(CLI::App& app) {
       ->type_name("FILE");
   command->add_option("--revision", arguments.revision, "branch, tag or commit on the hub")
       ->type_name("REV");
-  command->add_flag("--offline", arguments.local_files_only,
-                    "only what the cache holds; no connection");
+  add_offline(*command);
   command->add_option("--subfolder", arguments.subfolder, "folder inside MODEL")->type_name("DIR");
   command->add_option("--variant", arguments.variant, "weights file model.VARIANT.safetensors")
       ->type_name("NAME");
@@ -72,20 +71,23 @@ void add_predict(CLI::App& app) {
 }
 
 void add_inspect(CLI::App& app) {
-  static Common common;
-  static std::string path;
+  static Inspect arguments;
   auto* command =
       app.add_subcommand("inspect", "what a model is made of; runs no code and reads no weights");
   command
-      ->add_option("MODEL", path, "folder of a model, org/name[@revision], or a .safetensors file")
+      ->add_option("MODEL", arguments.model,
+                   "folder of a model, org/name[@revision], or a .safetensors file")
       ->required();
-  add_common(*command, common);
+  command->add_option("--revision", arguments.revision, "branch, tag or commit on the hub")
+      ->type_name("REV");
+  add_offline(*command);
+  add_common(*command, arguments.common);
   command->footer(
       "Examples:\n  pretrained inspect custom-resnet50d\n  pretrained inspect "
       "org/custom-resnet50d\n"
       "  pretrained inspect model.safetensors "
       "--json");
-  command->callback([] { torch_verbs().inspect(path, common); });
+  command->callback([] { torch_verbs().inspect(arguments); });
 }
 
 void add_new(CLI::App& app) {

@@ -16,11 +16,16 @@ struct Predict {
   Common common;
   std::string model, code, subfolder, variant, dtype = "auto", device = "cpu", auto_class, lock;
   std::string revision = "main";
-  bool trust_remote_code = false, isolate = false, local_files_only = false;
+  bool trust_remote_code = false, isolate = false;
   std::vector<std::string> images;
   std::string input, output;  // named tensors
   size_t batch_size = 8;
   int64_t top = 5;
+};
+
+struct Inspect {
+  Common common;
+  std::string model, revision = "main";
 };
 
 // The code that from_pretrained would run.
@@ -30,7 +35,7 @@ struct ReviewRequest {
 
 struct TorchVerbs {
   void (*predict)(const Predict& arguments);
-  void (*inspect)(const std::string& model, const Common& common);
+  void (*inspect)(const Inspect& arguments);
   void (*create)(const std::string& where, const Common& common);
   CodeReview (*review)(const ReviewRequest& request);
 };

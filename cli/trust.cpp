@@ -120,6 +120,7 @@ void add_trust(CLI::App& app) {
         ->type_name("DIR");
     command->add_option("--subfolder", arguments.request.subfolder, "folder inside MODEL")
         ->type_name("DIR");
+    add_offline(*command);
   };
   verb("list", "what is trusted", list)->footer("Example:\n  pretrained trust list --json");
   auto* showing = verb("show", "the code that a model would run, and what changed in it", show);

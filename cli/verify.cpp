@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <iostream>
 
-#include "command.h"
+#include "hub.h"
 #include "pretrained/base/error.h"
 #include "pretrained/base/files.h"
 #include "pretrained/base/json.h"
@@ -27,17 +27,19 @@ struct Place {
 
 Place find(const std::string& model) {
   std::error_code error;
-  if (fs::is_directory(model, error)) {
+  auto repo = hub::parse_repo_reference(model);
+  bool is_commit = repo && hub::is_commit_hash(repo->revision);  // never a folder, as in locate()
+  if (!is_commit && fs::is_directory(model, error)) {
     fs::path folder = fs::canonical(model);
     return {folder, "", "", folder.parent_path().filename() == "snapshots"};
   }
-  auto repo = hub::parse_repo_reference(model);
   if (!repo)
     throw NotFoundError(printable(model) +
-                        ": no such folder, and no name of a repository (org/name)");
+                        ": no such folder, and no name of a repository (org/name)" +
+                        own_name(model, "model"));
   hub::Download wanted;
   if (!repo->revision.empty()) wanted.revision = repo->revision;
-  auto snapshot = hub::snapshot_download(hub::HubClient(), {repo->id}, wanted);
+  auto snapshot = hub::snapshot_download(connect({}), {repo->id}, wanted);
   return {snapshot.folder, repo->id, snapshot.commit, true};
 }
 
@@ -100,6 +102,7 @@ void add_lock(CLI::App& app) {
       ->add_option("-o,--output", arguments.lock,
                    "where to; else pretrained.lock in the folder, of a repository here")
       ->type_name("FILE");
+  add_offline(*command);
   add_common(*command, arguments.common);
   command->footer("Example:\n  pretrained lock org/custom-resnet50d -o resnet.lock");
   command->callback([] { write_lock(arguments); });
@@ -112,6 +115,7 @@ void add_verify(CLI::App& app) {
   command->add_option("MODEL", arguments.model, "folder, org/name or org/name@commit")->required();
   command->add_option("--lock", arguments.lock, "else pretrained.lock in the folder")
       ->type_name("FILE");
+  add_offline(*command);
   add_common(*command, arguments.common);
   command->footer(
       "Examples:\n  pretrained verify org/custom-resnet50d --lock resnet.lock\n"

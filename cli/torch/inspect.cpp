@@ -5,6 +5,7 @@
 #include "pretrained/base/files.h"
 #include "pretrained/code/closure.h"
 #include "pretrained/hub/client.h"
+#include "pretrained/hub/settings.h"
 #include "pretrained/model/auto.h"
 #include "pretrained/model/custom_code.h"
 #include "pretrained/model/locate.h"
@@ -122,10 +123,10 @@ Contents read_folder(const fs::path& folder) {
   return contents;
 }
 
-Contents read_contents(const std::string& name) {
-  if (fs::is_directory(name)) return read_folder(name);
-  if (fs::exists(name)) return read_weights_file(name);
-  Located model = locate(name);
+Contents read_contents(const std::string& name, const std::string& revision) {
+  if (fs::is_regular_file(name)) return read_weights_file(name);
+  Located model = locate(name, {.revision = revision});
+  if (model.repo.empty() || hub::is_offline()) return read_folder(model.folder);
   Contents contents = read_description(model.folder);
   read_remote_weights(model, contents);
   return contents;
@@ -181,9 +182,9 @@ void print_text(const Contents& contents) {
 
 }  // namespace
 
-void inspect(const std::string& model, const Common& common) {
-  Contents contents = read_contents(model);
-  common.json ? print_json(contents) : print_text(contents);
+void inspect(const Inspect& arguments) {
+  Contents contents = read_contents(arguments.model, arguments.revision);
+  arguments.common.json ? print_json(contents) : print_text(contents);
 }
 
 }  // namespace pretrained::cli

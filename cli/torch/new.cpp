@@ -171,9 +171,9 @@ constexpr size_t kMaxName = 96 - std::string_view("configuration_").size();
 std::pair<std::string, std::string> names_of(const fs::path& folder) {
   std::string name = folder.filename().string(), class_name;
   if (name.size() > kMaxName)
-    throw ArgumentError("the folder's name becomes the name of a class: it has " +
-                        std::to_string(name.size()) + " characters, at most " +
-                        std::to_string(kMaxName));
+    throw ArgumentError(
+        "'" + printable(name, 40) + "': the folder's name becomes the name of a class: it has " +
+        std::to_string(name.size()) + " characters, at most " + std::to_string(kMaxName));
   bool upper = true;
   for (char& c : name) {
     if (c == '-' || c == '.' || c == ' ') c = '_';
@@ -181,8 +181,9 @@ std::pair<std::string, std::string> names_of(const fs::path& folder) {
     bool digit = c >= '0' && c <= '9';
     if ((!letter && !digit && c != '_') || (class_name.empty() && !letter))
       throw ArgumentError(
-          "the folder's name becomes the name of a class: use letters, digits, '-' and '_', a "
-          "letter first");
+          "'" + printable(folder.filename().string(), 80) +
+          "': the folder's name becomes the name of a class: use letters, digits, '-', '_', '.' "
+          "and blanks, a letter first");
     if (c != '_') class_name += upper ? char(std::toupper(c)) : c;
     upper = c == '_';
     c = char(std::tolower(c));

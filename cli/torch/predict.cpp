@@ -190,9 +190,13 @@ FromPretrained options_of(const Predict& arguments) {
                          .subfolder = arguments.subfolder,
                          .variant = arguments.variant,
                          .dtype = arguments.dtype,
+<<<<<<< HEAD
                          .code = arguments.code,
                          .lock = arguments.lock,
                          .local_files_only = arguments.local_files_only};
+=======
+                         .code = arguments.code};
+>>>>>>> 32a26ef (Command: repo list and info, --offline where it reads, told retries, suggestions; status and request end a message)
   if (arguments.isolate) options.isolation = Isolation::process;
   try {
     options.device = c10::Device(arguments.device);
@@ -200,6 +204,9 @@ FromPretrained options_of(const Predict& arguments) {
     throw ArgumentError("--device '" + printable(arguments.device, 40) +
                         "': expected cpu, cuda, cuda:1, …");
   }
+  if (options.device.is_cuda() && !torch::cuda::is_available())
+    throw ArgumentError("--device " + printable(arguments.device, 40) +
+                        ": LibTorch finds no CUDA device here; use --device cpu");
   return options;
 }
 

@@ -9,7 +9,7 @@
 namespace pretrained::cli {
 
 void predict(const Predict& arguments);
-void inspect(const std::string& model, const Common& common);
+void inspect(const Inspect& arguments);
 void create(const std::string& where, const Common& common);
 CodeReview review(const ReviewRequest& request);
 

@@ -35,6 +35,7 @@ HttpOptions http_options(const ClientOptions& options) {
   while (http.endpoint.ends_with('/')) http.endpoint.pop_back();
   http.offline = options.offline || is_offline();
   http.stall_timeout = stall_timeout();
+  http.notice = options.notice;
   if (options.token)
     http.token = *options.token;
   else if (!is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
@@ -163,6 +164,22 @@ std::string suggest(const std::string& word,
   }
 }
 
+bool is_part_of_hash(const std::string& text) {
+  return text.size() >= 7 && text.size() < 40 && is_hex(text, text.size());
+}
+
+// What an abbreviated commit id may stand for.
+std::string whole_hash(const HubClient& client, const Repo& repo, const std::string& part) {
+  std::string found;
+  try {
+    for (auto& commit : client.list_commits(repo))
+      if (commit.oid.starts_with(part)) found = found.empty() ? commit.oid : "several";
+  } catch (const Error&) {
+  }
+  return "; a commit is named by all 40 digits of its id" +
+         (is_commit_hash(found) ? ": did you mean " + found + "?" : "");
+}
+
 }  // namespace
 
 void with_suggestions(const HubClient& client, const Repo& repo, const std::string& revision,
@@ -170,11 +187,13 @@ void with_suggestions(const HubClient& client, const Repo& repo, const std::stri
   try {
     call();
   } catch (const RevisionNotFound& error) {
-    throw RevisionNotFound(error.what() +
-                           suggest(revision, [&] { return names_of_refs(client, repo); }));
+    std::string more = is_part_of_hash(revision)
+                           ? whole_hash(client, repo, revision)
+                           : suggest(revision, [&] { return names_of_refs(client, repo); });
+    throw RevisionNotFound(extended(error.what(), more));
   } catch (const RepositoryNotFound& error) {
-    throw RepositoryNotFound(error.what() +
-                             suggest(repo.id, [&] { return ids_near(client, repo); }));
+    throw RepositoryNotFound(
+        extended(error.what(), suggest(repo.id, [&] { return ids_near(client, repo); })));
   }
 }
 

@@ -10,6 +10,7 @@
 // Any number of threads may use one client. Every call throws the errors of errors.h.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,9 +41,10 @@ PRETRAINED_API std::optional<RepoReference> parse_repo_reference(const std::stri
 PRETRAINED_API bool is_commit_hash(std::string_view text);  // 40 lower-case hex digits
 
 struct ClientOptions {
-  std::string endpoint;              // "" : HF_ENDPOINT
-  std::optional<std::string> token;  // nothing: find_token(); "": none
-  bool offline = false;              // or HF_HUB_OFFLINE
+  std::string endpoint;                            // "" : HF_ENDPOINT
+  std::optional<std::string> token;                // nothing: find_token(); "": none
+  bool offline = false;                            // or HF_HUB_OFFLINE
+  std::function<void(const std::string&)> notice;  // HttpOptions::notice
 };
 
 struct Organization {
@@ -107,7 +109,7 @@ class PRETRAINED_API HubClient {
 
   // "name" alone lies in the token's own namespace: "me/name".
   std::string full_repo_id(const std::string& name) const;
-  // Its address. Conflict where it exists and not exist_ok.
+  // Its address. Conflict where it exists and not exist_ok, or is public and private_ is wanted.
   std::string create_repo(const Repo& repo, const CreateRepo& options = {}) const;
   void delete_repo(const Repo& repo, bool missing_ok = false) const;
   void move_repo(const Repo& from, const std::string& to) const;

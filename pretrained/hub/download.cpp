@@ -86,7 +86,8 @@ class Operation {
     for (auto& file : *files)
       if (is_chosen(file.path)) chosen.push_back(file);
     if (chosen.empty() && !files->empty())
-      progress_.notice(name() + ": no file matches the patterns");
+      progress_.notice(name() + ": none of its " + std::to_string(files->size()) +
+                       " files is what was looked for: " + patterns());
     return fetch(chosen);
   }
 
@@ -120,8 +121,8 @@ class Operation {
   } catch (const NetworkError& error) {
     auto commit = cache_.read_ref(repo_, options_.revision);
     if (!commit) throw;
-    throw NetworkError(std::string(error.what()) + "; the cache knows commit " + *commit +
-                       ", which HF_HUB_OFFLINE=1 uses");
+    throw NetworkError(extended(
+        error.what(), "; the cache knows commit " + *commit + ", which HF_HUB_OFFLINE=1 uses"));
   }
 
   std::string hint() const {
@@ -149,6 +150,7 @@ class Operation {
       write_tree(listing_folder(), commit_, *files);
     } catch (const IoError&) {
       // A cache that can only be read may hold everything already.
+    } catch (const NotFoundError&) {
     }
     return files;
   }
@@ -162,6 +164,15 @@ class Operation {
   bool is_chosen(const std::string& path) const {
     return (options_.allow_patterns.empty() || matches_any(path, options_.allow_patterns)) &&
            !matches_any(path, options_.ignore_patterns);
+  }
+
+  std::string patterns() const {
+    std::string text;
+    for (auto& pattern : options_.allow_patterns)
+      text += (text.empty() ? "" : ", ") + printable(pattern);
+    for (auto& pattern : options_.ignore_patterns)
+      text += (text.empty() ? "all but " : ", not ") + printable(pattern);
+    return text;
   }
 
   RemoteFile find_file(const std::string& path) {
@@ -231,6 +242,7 @@ class Operation {
                       options_.xet};
     if (!plan.wanted.empty()) {
       if (offline_) throw_offline(plan.wanted, chosen.size());
+      check_limits(plan.wanted);
       if (local) {
         run(plan, *local, snapshot.folder);
       } else {
@@ -265,6 +277,23 @@ class Operation {
       wanted[at->second].paths.push_back(file.path);
     }
     return wanted;
+  }
+
+  void check_limits(const std::vector<Wanted>& wanted) const {
+    uint64_t total = 0;
+    auto refuse = [&](const std::string& what, uint64_t size, uint64_t limit) {
+      throw FormatError(name() + ": " + what + " " + gigabytes(size) + ", at most " +
+                        gigabytes(limit) + " are fetched unasked: `pretrained download " +
+                        repo_.id + "@" + commit_ + "` fetches everything");
+    };
+    for (auto& [file, paths] : wanted) {
+      total += file.size;
+      if (options_.max_file_size && file.size > options_.max_file_size)
+        refuse(printable(file.path) + " has", file.size, options_.max_file_size);
+    }
+    if (options_.max_total_size && total > options_.max_total_size)
+      refuse("the files that a model is made of besides its weights have", total,
+             options_.max_total_size);
   }
 
   void run(const DownloadPlan& plan, Destination& destination, const fs::path& folder) {

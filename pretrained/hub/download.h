@@ -27,6 +27,8 @@ struct Download {
   std::vector<std::string> allow_patterns, ignore_patterns;
   bool force_download = false;    // also what is there already
   bool local_files_only = false;  // no connection
+  // FormatError, before a byte moves, where more is to be fetched. 0: any size.
+  uint64_t max_file_size = 0, max_total_size = 0;
   // Large files out of Xet's store, packed: fewer bytes for more work, so faster where the line is
   // slower than about a gigabit. Files above 50 GB always come so. Never with HF_HUB_DISABLE_XET=1.
   bool xet = false;

@@ -63,6 +63,9 @@ class PRETRAINED_API HubError : public Error {
   int status;
 };
 
+// `more` at the end of a message; before status and request, which stay last.
+PRETRAINED_API std::string extended(const std::string& message, const std::string& more);
+
 // The server's bytes are not what it announced: a wrong hash, length, commit or address. Nothing of
 // them has become visible.
 class PRETRAINED_API IntegrityError : public FormatError {

@@ -65,6 +65,12 @@ std::optional<milliseconds> asked_wait(const HttpResponse& response) {
   return value ? std::optional<milliseconds>(std::chrono::seconds(*value)) : std::nullopt;
 }
 
+std::string seconds_text(milliseconds wait) {
+  auto tenths = (wait.count() + 99) / 100;
+  std::string text = std::to_string(tenths / 10);
+  return (tenths % 10 ? text + "." + std::to_string(tenths % 10) : text) + " s";
+}
+
 void pause(milliseconds wait, const HttpRequest& request) {
   auto until = std::chrono::steady_clock::now() + wait;
   while (std::chrono::steady_clock::now() < until) {
@@ -155,6 +161,13 @@ HttpResponse HttpClient::State::with_retries(CURL* curl, const HttpRequest& requ
     auto asked = answered ? asked_wait(outcome.response) : std::nullopt;
     if (asked > options.longest_wait) return outcome.response;
     milliseconds wait = asked.value_or(options.retry_base * (1 << std::min(tries, 3)));
+    if (options.notice) {
+      int most = !answered && !known ? std::min(request.retries, kFirstContact) : request.retries;
+      options.notice(
+          "retrying in " + seconds_text(wait) + " (" + std::to_string(tries + 1) + " of " +
+          std::to_string(most) + "): " + leg.url.shown + ": " +
+          (answered ? "status " + std::to_string(outcome.response.status) : outcome.failure));
+    }
     pause(wait, request);
   }
 }

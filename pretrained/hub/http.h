@@ -76,6 +76,8 @@ struct HttpOptions {
   // A hub that asks to wait longer is not waited for: the answer is returned as it is.
   std::chrono::milliseconds longest_wait{60'000};
   bool offline = false;  // every request is an OfflineError, before a socket is made
+  // Gets one line when a request is about to be repeated; from any thread.
+  std::function<void(const std::string&)> notice;
 };
 
 // Any number of threads may send at once; each call blocks.

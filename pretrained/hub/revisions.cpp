@@ -66,7 +66,7 @@ std::vector<RemoteFile> HubClient::list_files(const Repo& repo, const std::strin
     });
   } catch (const EntryNotFound& error) {
     if (folder.empty()) throw;
-    throw EntryNotFound(error.what() + near_folder(*this, repo, commit, folder));
+    throw EntryNotFound(extended(error.what(), near_folder(*this, repo, commit, folder)));
   }
   for (auto& file : files)
     if (!folder.empty() && !file.path.starts_with(folder + "/"))

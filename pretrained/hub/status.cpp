@@ -7,6 +7,8 @@
 namespace pretrained::hub {
 namespace {
 
+const std::string kStatus = " (status ";
+
 const std::string* text_of(const Json& json, const char* key) {
   const Json* value = json.find(key);
   return value ? value->get_if<std::string>() : nullptr;
@@ -42,14 +44,13 @@ std::string words_of(const HttpResponse& response) {
 
 std::string message_of(const HttpResponse& response, const std::string& what) {
   std::string words = printable(words_of(response), 300);
-  std::string message = what + ": " + (words.empty() ? "the hub refuses" : words) + " (status " +
-                        std::to_string(response.status);
-  if (auto id = response.header("x-request-id"); !id.empty())
-    message += ", request " + printable(id, 80);
-  message += ")";
+  std::string message = what + ": " + (words.empty() ? "the hub refuses" : words);
   if (auto wait = response.header("retry-after"); !wait.empty())
     message += "; it asks to wait " + printable(wait, 40) + " s";
-  return message;
+  message += kStatus + std::to_string(response.status);
+  if (auto id = response.header("x-request-id"); !id.empty())
+    message += ", request " + printable(id, 80);
+  return message + ")";
 }
 
 // What the environment holds wins over a login, which would then not help.
@@ -62,16 +63,21 @@ std::string how_to_log_in() {
 
 }  // namespace
 
+std::string extended(const std::string& message, const std::string& more) {
+  size_t at = message.ends_with(')') ? message.rfind(kStatus) : message.npos;
+  return message.substr(0, at) + more + (at == message.npos ? "" : message.substr(at));
+}
+
 void throw_for_status(const HttpResponse& response, const std::string& what) {
   std::string message = message_of(response, what);
   const std::string code = response.header("x-error-code");
   if (code == "RevisionNotFound") throw RevisionNotFound(message);
   if (code == "EntryNotFound") throw EntryNotFound(message);
   if (code == "RepoNotFound") throw RepositoryNotFound(message);
-  if (code == "GatedRepo") throw GatedRepository(message + "; ask for access on its page");
+  if (code == "GatedRepo") throw GatedRepository(extended(message, "; ask for access on its page"));
   switch (response.status) {
     case 401:
-      throw Unauthorized(message + how_to_log_in());
+      throw Unauthorized(extended(message, how_to_log_in()));
     case 403:
       throw Unauthorized(message);
     case 404:

@@ -19,7 +19,7 @@ def setUpModule():
 def pretrained(*words, env, expect=0, **options):
     done = harness.run(COMMAND, *words, env=env, expect=expect, **options)
     if expect:
-        test.assertRegex(done.stderr, r"\Apretrained: [^\n]+\n\Z")
+        test.assertRegex(done.stderr, r"\A(retrying in [^\n]+\n)*pretrained: [^\n]+\n\Z")
         test.assertEqual(done.stdout, "")
     return done
 
@@ -158,9 +158,79 @@ class Accounts(unittest.TestCase):
         self.assertEqual(answer("auth", "whoami", env=env)[0]["user"], "bob")
 
 
+    def test_a_stored_token_stays_with_its_hub(self):
+        env = hub.env()
+        pretrained("auth", "login", env=env, stdin=alice + "\n")
+        self.assertIn(f"  for {hub.url}\n", pretrained("auth", "list", env=env).stdout)
+        proxy = SlowProxy(hub.port, 1e9)
+        self.addCleanup(proxy.close)
+        elsewhere = env | {"HF_ENDPOINT": proxy.url}
+        said = pretrained("auth", "whoami", env=elsewhere, expect=4).stderr
+        self.assertIn(f"for {hub.url} and is not sent to {proxy.url}", said)
+        self.assertEqual(proxy.sent, 0)
+        self.assertEqual(answer("auth", "whoami", env=elsewhere | {"HF_TOKEN": alice})[0]["user"], "alice")
+        pretrained("auth", "login", env=elsewhere, stdin=alice + "\n")
+        self.assertEqual(answer("auth", "whoami", env=elsewhere)[0]["user"], "alice")
+
+    def test_a_device_login_without_a_terminal(self):
+        env = hub.env()
+        hub.cli("user", "create", "dora")
+        hub.cli("user", "password", "dora", stdin="correct horse\n")
+        process = subprocess.Popen([COMMAND, "auth", "login"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        harness.approve_login(hub, process.stderr, "dora", "correct horse")
+        self.assertIn("logged in as dora", process.communicate(timeout=60)[0])
+        listed = answer("auth", "list", env=env)[0]
+        self.assertEqual((listed["endpoint"], listed["renewed"], listed["expires_at"] > time.time()), (hub.url, True, True))
+        self.assertRegex(pretrained("auth", "list", env=env).stdout, r"  expires 20\d\d-\d\d-\d\d \d\d:\d\d, is renewed before\n")
+        pretrained("auth", "login", "--token", "-", env=env, stdin="", expect=2)
+
+
 class Repositories(unittest.TestCase):
     def setUp(self):
         self.env = hub.env(alice)
+
+    def test_list_and_info(self):
+        for name, more in (("listed-a", ["--private"]), ("listed-b", [])):
+            pretrained("repo", "create", name, *more, env=self.env)
+        oid = answer("upload", "listed-b", folder_of({"README.md": "---\nlicense: mit\n---\n# b\n", "m.bin": BIG}), env=self.env)[0]["oid"]
+        listed = {r["id"]: r["private"] for r in answer("repo", "list", "--limit", "1000", env=self.env)}
+        self.assertEqual((listed["alice/listed-a"], listed["alice/listed-b"]), (True, False))
+        theirs = answer("repo", "list", "alice", "--search", "listed-", env=hub.env(bob))
+        self.assertEqual([r["id"] for r in theirs], ["alice/listed-b"])
+        self.assertIn("alice/listed-a  private  20", pretrained("repo", "list", env=self.env).stdout)
+        info = answer("repo", "info", "listed-b", env=self.env)[0]
+        self.assertEqual((info["commit"], info["private"]), (oid, False))
+        self.assertEqual({f["path"]: f["size"] for f in info["files"]}["m.bin"], len(BIG))
+        text = pretrained("repo", "info", "alice/listed-b@main", env=hub.env(bob)).stdout
+        for part in ("model: alice/listed-b\n", f"commit: {oid}\n", "access: public\n", "license:mit", "  m.bin  6.0 MB\n"):
+            self.assertIn(part, text)
+        pretrained("repo", "info", "alice/listed-a", env=hub.env(bob), expect=3)
+
+    def test_nothing_is_made_for_files_that_are_refused(self):
+        for files, code in (({"a.py": "x = 'hf_aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF3hJ6'\n"}, 4),
+                            ({"README.md": "---\nlicense: [\n---\n"}, 5)):
+            pretrained("upload", "never", folder_of(files), env=self.env, expect=code)
+            pretrained("repo", "info", "never", env=self.env, expect=3)
+
+    def test_private_is_not_published(self):
+        pretrained("upload", "open", folder_of({"a.txt": "a"}), env=self.env)
+        said = pretrained("upload", "open", folder_of({"b.txt": "b"}), "--private", env=self.env, expect=1).stderr
+        self.assertIn("alice/open exists and is public, not private: `pretrained repo settings alice/open --private`", said)
+        self.assertEqual(hub.call("GET", "/api/models/alice/open/tree/main", alice)[2][-1]["path"], "a.txt")
+        pretrained("repo", "settings", "open", "--private", env=self.env)
+        pretrained("upload", "open", folder_of({"b.txt": "b"}), "--private", env=self.env)
+        pretrained("upload", "closed", folder_of({"b.txt": "b"}), "--private", env=self.env)
+        self.assertTrue(hub.call("GET", "/api/models/alice/closed", alice)[2]["private"])
+
+    def test_names_that_are_nearly_right(self):
+        oid = answer("upload", "nearly", folder_of({"a.txt": "a"}), env=self.env)[0]["oid"]
+        self.assertIn("did you mean 'alice/nearly'?", pretrained("download", "nearly", env=self.env, expect=2).stderr)
+        self.assertNotIn("did you mean", pretrained("download", "nothing", env=self.env, expect=2).stderr)
+        said = pretrained("download", "alice/nearly@" + oid[:9], env=self.env, expect=3).stderr
+        self.assertRegex(said, rf"a commit is named by all 40 digits of its id: did you mean {oid}\? \(status 404, request [^ ]+\)\n\Z")
+        self.assertRegex(pretrained("download", "alice/nearlz", env=self.env, expect=3).stderr,
+                         r"did you mean 'alice/nearly'\? \(status 404, request [^ ]+\)\n\Z")
 
     def test_create_and_delete(self):
         made = answer("repo", "create", "made", "--private", env=self.env)[0]
@@ -316,6 +386,29 @@ class Files(unittest.TestCase):
         self.assertEqual(answer("cache", "ls", env=env), [])
         pretrained("cache", "ls", "--cache-dir", "/nothing", env=env)
 
+    def test_offline_and_a_cache_that_cannot_be_written(self):
+        env = hub.env(alice)
+        path = pretrained("download", "alice/files", env=env).stdout
+        nowhere = env | {"HF_ENDPOINT": "http://127.0.0.1:1"}
+        self.assertEqual(pretrained("download", "alice/files", "--offline", env=nowhere).stdout, path)
+        self.assertIn("as its blobs are named", pretrained("verify", "alice/files", "--offline", env=nowhere).stdout)
+        pretrained("lock", "alice/files", "--offline", "-o", pathlib.Path(env["HOME"]) / "x.lock", env=nowhere)
+        said = pretrained("download", "alice/files", env=nowhere, expect=6).stderr
+        self.assertRegex(said, r"\Aretrying in 1 s \(1 of 2\): http://127\.0\.0\.1:1/[^\n]+\nretrying in 2 s \(2 of 2\): ")
+        self.assertEqual(len(pretrained("download", "alice/files", "-q", env=nowhere, expect=6).stderr.splitlines()), 1)
+        file = pathlib.Path(env["HOME"]) / "a-file"
+        file.write_text("x")
+        said = pretrained("download", "alice/files", env=env | {"HF_HUB_CACHE": file / "hub"}, expect=1).stderr
+        self.assertIn(f"the cache {file}/hub cannot be written: Not a directory; HF_HUB_CACHE names another one", said)
+
+    def test_a_tag_goes_alone(self):
+        env = hub.env(alice)
+        pretrained("repo", "tag", "create", "files", "twin", env=env)
+        path = pathlib.Path(pretrained("download", "alice/files", env=env).stdout.strip())
+        pretrained("download", "alice/files@twin", env=env)
+        self.assertEqual(answer("cache", "rm", "alice/files@twin", "--yes", env=env)[0]["freed"], 0)
+        self.assertTrue(path.is_dir())
+        pretrained("cache", "rm", "alice/files@twin", "--yes", env=env, expect=3)
 
     def test_one_interrupt_ends_a_wait(self):
         env = hub.env(alice)
@@ -343,6 +436,8 @@ class Slow(unittest.TestCase):
         self.addCleanup(self.proxy.close)
         self.slow = hub.env(alice) | {"HF_ENDPOINT": self.proxy.url}
         self.slow.pop("HF_HUB_DISABLE_PROGRESS_BARS")
+        self.before = 0
+        self.before = self.stored()
 
     def test_on_a_terminal(self):
         for columns in (100, 40):
@@ -393,6 +488,29 @@ class Slow(unittest.TestCase):
         self.assertEqual((path / "first.bin").read_bytes(), BIG[::-1])
         self.assertEqual((path / "second.bin").read_bytes(), BIG[1:])
         self.assertLess(self.proxy.received - before, 10_000_000)  # the rest only
+
+    def test_ctrl_c_in_an_upload(self):
+        size = 600_000_000
+        folder = folder_of({"model.safetensors": b"".join(random.Random(i).randbytes(size // 10) for i in range(10))})
+        env = hub.env(alice)
+        answer("repo", "create", "stopped", env=env)
+        process = subprocess.Popen([COMMAND, "upload", "stopped", folder], env=env, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        while self.stored() < 120_000_000 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, out), (130, ""))
+        self.assertEqual(error, "pretrained: interrupted; run the same command to go on\n")
+        stored = self.stored()
+        done = answer("upload", "stopped", folder, env=env)[0]
+        self.assertEqual((done["commits"], done["files_uploaded"]), (1, 1))
+        self.assertLess(done["bytes_uploaded"], size - stored + 70_000_000)
+
+    def stored(self):
+        """Bytes of xorbs that the hub has taken since the test began."""
+        lines = [json.loads(line) for line in hub.log_text().splitlines() if "/v1/xorbs/" in line]
+        return sum(line["bytes_in"] for line in lines if line["status"] == 200 and line["complete"]) - self.before
 
     def test_ctrl_c_twice(self):
         process = subprocess.Popen([COMMAND, "download", self.repo], env=self.slow, stdout=subprocess.DEVNULL,

@@ -146,7 +146,7 @@ class Downloads(unittest.TestCase):
                          ["sub/copy.json", "sub/deep/näme with blanks.txt"])
         nothing = self.download(allow=["*.onnx"])
         self.assertEqual(nothing["files"], [])
-        self.assertIn("admin/net@main: no file matches the patterns", nothing["events"])
+        self.assertIn("admin/net@main: none of its 9 files is what was looked for: *.onnx", nothing["events"])
         self.check_cache()
 
     def test_one_file(self):

@@ -183,6 +183,23 @@ print(1)""", self.env)
         self.assertEqual(self.files(), {})
         self.assertEqual(self.upload("create_pr=1", "revision=dev")["pr_url"], "")  # nothing to ask for
 
+    def test_an_organisations_members(self):
+        self.hub.cli("org", "create", "acme", "--admin", "alice")
+        self.create("acme/net")
+        self.write("a.txt", "a")
+        self.write("m.bin", rng_bytes(1, 300_000))
+        for name, role, expect in (("wendy", "write", 0), ("rita", "read", 4), ("eve", None, 4)):
+            env = self.hub.env(self.hub.user(name))
+            if role:
+                self.hub.cli("org", "member", "acme", name, "--role", role)
+            said = self.upload(repo="acme/net", env=env, expect=expect)
+            if expect:
+                self.assertNotIn("\n", said)
+            self.assertEqual(self.files(repo="acme/net"), self.local() if name == "wendy" else before)
+            before = self.files(repo="acme/net")
+            self.write("a.txt", "b")
+        self.assertEqual(before["a.txt"], b"a")
+
     def test_somebody_else_was_faster(self):
         self.write("a.txt", "a")
         old = self.upload()["oid"]

@@ -33,7 +33,7 @@ class Usage(unittest.TestCase):
 
     def test_every_verb_explains_itself(self):
         verbs = [["auth", verb] for verb in ("login", "whoami", "list", "switch", "logout")]
-        verbs += [["repo", verb] for verb in ("create", "delete", "move", "settings")]
+        verbs += [["repo", verb] for verb in ("create", "list", "info", "delete", "move", "settings")]
         verbs += [["repo", kind, verb] for kind in ("branch", "tag") for verb in ("create", "delete", "list")]
         verbs += [["cache", verb] for verb in ("ls", "rm", "verify")] + [["upload"], ["download"], ["commits"]]
         for verb in verbs:
