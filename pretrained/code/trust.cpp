@@ -89,6 +89,27 @@ void TrustRemoteCode::require(CodeReview review,
            file_list(review.files) + ")");
 }
 
+void TrustRemoteCode::require_possible(const std::string& repository,
+                                       const std::string& commit) const {
+  bool possible = always_.value_or(bool(policy_.ask));
+  if (!always_ && !possible && policy_.record) {
+    auto entries = code::TrustFile(policy_.trust_file).entries();
+    possible =
+        std::ranges::find(entries, repository, &code::TrustEntry::repository) != entries.end();
+  }
+  if (!policy_.repositories.empty() && !is_listed(policy_.repositories, repository))
+    possible = false;
+  if (possible) return;
+  std::string name = CodeReview{.repository = repository, .commit = commit}.name();
+  throw UntrustedCode(name +
+                          " holds the model's C++ code, and code of that repository is not "
+                          "trusted: nothing of it was fetched. Read it (pretrained trust show " +
+                          name +
+                          "), then pass trust_remote_code = true (--trust-remote-code) if "
+                          "you trust it.",
+                      {});
+}
+
 namespace code {
 namespace fs = std::filesystem;
 namespace {

@@ -67,6 +67,9 @@ class PRETRAINED_API TrustRemoteCode {
   // trust file that cannot be used. `complete` fills in author and date, where they are needed.
   void require(CodeReview review, const std::function<void(const std::string&)>& notice,
                const std::function<void(CodeReview&)>& complete = {}) const;
+  // Throws UntrustedCode where no code of that repository could run, whatever it says: before any
+  // of it is fetched.
+  void require_possible(const std::string& repository, const std::string& commit) const;
 
  private:
   std::optional<bool> always_;

@@ -135,9 +135,8 @@ AutoMap read_auto_map(const Json& config, const std::string& source) {
 
 namespace {
 
-// Where the code lies: beside the weights, or all of it in one other repository.
-Located code_location(const Located& model, const AutoMap& auto_map,
-                      const FromPretrained& options) {
+// The one other repository that all of the code lies in; nullptr where it lies beside the weights.
+const code::Reference* foreign_code(const Located& model, const AutoMap& auto_map) {
   const code::Reference* elsewhere = nullptr;
   size_t foreign = 0;
   for (auto& [auto_class, reference] : auto_map) {
@@ -148,11 +147,17 @@ Located code_location(const Located& model, const AutoMap& auto_map,
     elsewhere = &reference;
     ++foreign;
   }
-  if (!elsewhere) return model;
-  if (foreign < auto_map.size())
+  if (elsewhere && foreign < auto_map.size())
     throw FormatError(model.name() + ": field 'auto_map_cpp': '" + elsewhere->text() +
                       "' is in another repository and others are not: classes of one model come "
                       "from one repository");
+  return elsewhere;
+}
+
+Located code_location(const Located& model, const AutoMap& auto_map,
+                      const FromPretrained& options) {
+  auto* elsewhere = foreign_code(model, auto_map);
+  if (!elsewhere) return model;
   return locate_code(elsewhere->repo + "@" + elsewhere->commit, options, model.client);
 }
 
@@ -233,6 +238,8 @@ CodeReview review_custom_code(const Located& model, const AutoMap& auto_map,
 
 const ClassTable& load_custom_code(const Located& model, const AutoMap& auto_map,
                                    const FromPretrained& options) {
+  if (auto* elsewhere = foreign_code(model, auto_map))
+    options.trust_remote_code.require_possible(elsewhere->repo, elsewhere->commit);
   FoundCode found = find_code(model, auto_map, options);
   const Located& at = found.at;
   options.trust_remote_code.require(found.review, options.notice, [&](CodeReview& shown) {

@@ -18,6 +18,9 @@ const std::vector<std::string> kSmallFiles = {"*.json", "*.h",   "*.hpp",   "*.h
                                               "*.inc",  "*.cc",  "*.cpp",   "*.cxx",
                                               "*.py",   "*.txt", "*.model", "*.jinja"};
 
+// Of them, before anything is known about the model: whoever names it has not asked for more.
+constexpr uint64_t kSmallFile = 64 << 20, kSmallFilesTotal = 256 << 20;
+
 void check_subfolder(const std::string& name, const std::string& subfolder) {
   bool bad = subfolder.find_first_of("*?[\\") != subfolder.npos;
   for (auto& part : fs::path(subfolder)) bad = bad || part == ".." || part.has_root_directory();
@@ -34,16 +37,29 @@ Client client_for(const FromPretrained& options) {
   return std::make_shared<const hub::HubClient>(client);
 }
 
+hub::Download download_of(const std::string& revision, std::vector<std::string> patterns,
+                          const FromPretrained& options) {
+  return {.revision = revision,
+          .cache_dir = options.cache_dir,
+          .allow_patterns = std::move(patterns),
+          .force_download = options.force_download,
+          .local_files_only = options.local_files_only,
+          .on_transfer = options.on_transfer};
+}
+
 hub::Snapshot fetch(const hub::HubClient& client, const std::string& repo,
                     const std::string& revision, std::vector<std::string> patterns,
                     const FromPretrained& options) {
   return hub::snapshot_download(client, {repo},
-                                {.revision = revision,
-                                 .cache_dir = options.cache_dir,
-                                 .allow_patterns = std::move(patterns),
-                                 .force_download = options.force_download,
-                                 .local_files_only = options.local_files_only,
-                                 .on_transfer = options.on_transfer});
+                                download_of(revision, std::move(patterns), options));
+}
+
+hub::Snapshot fetch_small_files(const hub::HubClient& client, const std::string& repo,
+                                const std::string& revision, const FromPretrained& options) {
+  auto download = download_of(revision, kSmallFiles, options);
+  download.max_file_size = kSmallFile;
+  download.max_total_size = kSmallFilesTotal;
+  return hub::snapshot_download(client, {repo}, download);
 }
 
 std::string choose_revision(const hub::RepoReference& named, const std::string& name,
@@ -55,13 +71,19 @@ std::string choose_revision(const hub::RepoReference& named, const std::string& 
   return named.revision;
 }
 
+// Whoever names a commit means those bytes, and no folder that somebody could call the same.
+bool is_folder(const std::string& name, const std::optional<hub::RepoReference>& repo) {
+  std::error_code error;
+  return !(repo && hub::is_commit_hash(repo->revision)) && fs::is_directory(name, error);
+}
+
 Located from_hub(const Client& client, const hub::RepoReference& repo, const std::string& revision,
                  const FromPretrained& options) {
   auto no_folder = [&](const Error& error) {
-    return std::string(error.what()) + " (nor is there a folder '" + repo.id + "' here)";
+    return hub::extended(error.what(), " (nor is there a folder '" + repo.id + "' here)");
   };
   try {
-    auto snapshot = fetch(*client, repo.id, revision, kSmallFiles, options);
+    auto snapshot = fetch_small_files(*client, repo.id, revision, options);
     return {snapshot.folder,
             snapshot.folder / "config.json",
             repo.id,
@@ -131,10 +153,13 @@ Located locate(const std::string& name, const FromPretrained& options) {
   Located found;
   auto lock = read_lock(options.lock);
   check_subfolder(name, options.subfolder);
-  if (fs::is_directory(path, error)) {
+  auto repo = hub::parse_repo_reference(name);
+  if (is_folder(name, repo)) {
+    if (!options.revision.empty() && options.revision != "main")
+      throw ArgumentError(printable(name) + " is a folder, which has no revision '" +
+                          printable(options.revision) + "'");
     found.folder = path;
   } else {
-    auto repo = hub::parse_repo_reference(name);
     if (!repo)
       throw NotFoundError(printable(name) +
                           ": no such folder, and no name of a repository (org/name)");
@@ -180,9 +205,8 @@ void fetch_weights(const Located& model, const FromPretrained& options) {
 }
 
 Located locate_code(const std::string& name, const FromPretrained& options, Client client) {
-  std::error_code error;
-  if (fs::is_directory(name, error)) return {name, fs::path(name) / "config.json", "", ""};
   auto repo = hub::parse_repo_reference(name);
+  if (is_folder(name, repo)) return {name, fs::path(name) / "config.json", "", ""};
   if (!repo)
     throw NotFoundError(printable(name) +
                         ": no such folder of code, and no name of a repository (org/name@commit)");

@@ -1,8 +1,9 @@
 #pragma once
 // From the name of a model to a folder on disk. A folder is itself (a JSON file stands for its
-// config). "org/name" and
-// "org/name@revision" are repositories on a hub: the revision is resolved to a commit once, and
-// what is needed of that commit is fetched into the cache that Python's clients share.
+// config). "org/name" and "org/name@revision" are, where there is no such folder, repositories on a
+// hub: the revision is resolved to a commit once, and what is needed of that commit is fetched into
+// the cache that Python's clients share. "org/name@<40 digits>" is never a folder; "./org/name@…"
+// is one.
 
 #include <filesystem>
 #include <memory>
@@ -32,8 +33,9 @@ struct PRETRAINED_API Located {
 };
 
 // Config, code and other small files, but no weights: nothing large moves before it is clear that
-// the model can be loaded. NotFoundError where there is no such folder or repository, and the
-// errors of pretrained/hub/errors.h; FormatError where it is not as `options.lock` says.
+// the model can be loaded (64 MiB for a file, 256 MiB for all; more is a FormatError).
+// NotFoundError where there is no such folder or repository, and the errors of
+// pretrained/hub/errors.h; FormatError where it is not as `options.lock` says.
 PRETRAINED_API Located locate(const std::string& name, const FromPretrained& options = {});
 // Fetches the weights too (model[.variant].safetensors, else its shards, else pytorch_model.bin).
 PRETRAINED_API void fetch_weights(const Located& model, const FromPretrained& options);
