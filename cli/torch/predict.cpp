@@ -190,13 +190,8 @@ FromPretrained options_of(const Predict& arguments) {
                          .subfolder = arguments.subfolder,
                          .variant = arguments.variant,
                          .dtype = arguments.dtype,
-<<<<<<< HEAD
                          .code = arguments.code,
-                         .lock = arguments.lock,
-                         .local_files_only = arguments.local_files_only};
-=======
-                         .code = arguments.code};
->>>>>>> 32a26ef (Command: repo list and info, --offline where it reads, told retries, suggestions; status and request end a message)
+                         .lock = arguments.lock};
   if (arguments.isolate) options.isolation = Isolation::process;
   try {
     options.device = c10::Device(arguments.device);
