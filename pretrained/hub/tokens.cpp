@@ -68,7 +68,8 @@ bool remove_token(const std::string& name) {
   if (name.empty()) {  // also where stored_tokens cannot be read
     bool removed = remove_file(token_file());
     removed = remove_file(token_file().parent_path() / "stored_tokens") || removed;
-    return remove_file(token_file().parent_path() / "token_hubs") || removed;
+    remove_file(token_file().parent_path() / "token_hubs");
+    return removed;
   }
   StoredTokens stored;
   for (auto& token : stored.list())
