@@ -102,7 +102,7 @@ void TrustRemoteCode::require_possible(const std::string& repository,
   if (possible) return;
   std::string name = CodeReview{.repository = repository, .commit = commit}.name();
   throw UntrustedCode(name +
-                          " holds the model's C++ code, and code of that repository is not "
+                          " holds C++ code that the model names, and none of that repository is "
                           "trusted: nothing of it was fetched. Read it (pretrained trust show " +
                           name +
                           "), then pass trust_remote_code = true (--trust-remote-code) if "

@@ -93,7 +93,7 @@ struct SavePretrained {
 
 // push_to_hub saves into a temporary folder, proves it, and uploads it as one commit.
 struct PushToHub {
-  bool private_ = false;       // where the repository is made by this call
+  bool private_ = false;       // Conflict where it exists and is public
   std::string commit_message;  // empty: "Upload model", "Upload config"
   std::string commit_description;
   std::string revision = "main";  // a branch; made where there is none

@@ -23,11 +23,11 @@ class ByName(unittest.TestCase):
     def push(self, what, repo, expect=0):
         return harness.run(PUSH, what, repo, env=self.env, expect=expect)
 
-    def predict(self, *words, env=None, expect=0, trust=True):
+    def predict(self, *words, env=None, expect=0, trust=True, cwd=None):
         """The output tensor, or the finished process where it failed."""
         out = self.folder / "y.safetensors"
         done = harness.run(COMMAND, "predict", *words, "--input", self.folder / "x.safetensors", "--output", out,
-                           *["--trust-remote-code"] * trust, env=env or self.env, expect=expect)
+                           *["--trust-remote-code"] * trust, env=env or self.env, expect=expect, cwd=cwd)
         return done if expect else load_file(out)["output"]
 
     def commits(self, repo):
@@ -105,7 +105,10 @@ print(json.dumps(api.create_commit({repo!r}, [CommitOperationAdd(k, v.encode()) 
         config["auto_map_cpp"] = {name: f"{code}--{value}" for name, value in config["auto_map_cpp"].items()}
         self.upload("alice/foreign", {"config.json": json.dumps(config)}, source="alice/code")
         stranger = self.hub.env(self.alice)
-        self.assertIn(f"{code} holds C++ code", self.predict("alice/foreign", trust=False, env=stranger, expect=4).stderr)
+        refused = self.predict("alice/foreign", trust=False, env=stranger, expect=4).stderr
+        self.assertIn(f"{code} holds C++ code", refused)
+        cached = [p.name for p in (pathlib.Path(stranger["HF_HOME"]) / "hub").glob("models--*")]
+        self.assertEqual(cached, ["models--alice--foreign"], "nothing of the code was fetched")
         self.assertEqual(self.predict("alice/foreign").tolist(), [[1] * 4] * 2)
         branch = {name: value.replace(code, "alice/code@main") for name, value in config["auto_map_cpp"].items()}
         self.upload("alice/foreign", {"config.json": json.dumps(config | {"auto_map_cpp": branch})})
@@ -113,6 +116,43 @@ print(json.dumps(api.create_commit({repo!r}, [CommitOperationAdd(k, v.encode()) 
         mixed = config["auto_map_cpp"] | {"AutoConfig": "stateful.StatefulConfig"}
         self.upload("alice/foreign", {"config.json": json.dumps(config | {"auto_map_cpp": mixed})})
         self.assertIn("from one repository", self.predict("alice/foreign", expect=5).stderr)
+
+    def test_a_commit_is_never_a_folder(self):
+        code = self.pinned()
+        here = self.folder / "here"
+        for name in (code, "alice/code"):
+            (here / name).mkdir(parents=True)
+            (here / name / "config.json").write_text("[]")
+        self.assertEqual(self.predict(code, cwd=here).tolist(), [[1] * 4] * 2)
+        harness.run(COMMAND, "lock", code, "-o", here / "x.lock", env=self.env, cwd=here)
+        for name in ("alice/code", f"./{code}"):
+            self.assertIn("config.json", self.predict(name, cwd=here, expect=5).stderr)
+        said = self.predict("alice/code", "--revision", "dev", cwd=here, expect=2).stderr
+        self.assertIn("alice/code is a folder, which has no revision 'dev'", said)
+
+    def test_what_is_fetched_before_anything_is_known_is_bounded(self):
+        self.push("plain", "large")
+        (self.folder / "trainer_state.json").write_bytes(b" " * 70_000_000 + b"{}")
+        harness.run(COMMAND, "upload", "large", self.folder / "trainer_state.json", env=self.env)
+        stranger = self.hub.env(self.alice)
+        said = self.predict("alice/large", env=stranger, expect=5).stderr
+        self.assertIn("trainer_state.json has 70.0 MB, at most 67.1 MB are fetched unasked: `pretrained download alice/large@", said)
+        harness.run(COMMAND, "download", "alice/large", env=stranger)
+        self.assertEqual(self.predict("alice/large", env=stranger).tolist(), [[1] * 4] * 2)
+
+    def test_a_device_that_is_not_there(self):
+        self.push("plain", "device")
+        env = self.env | {"CUDA_VISIBLE_DEVICES": ""}
+        for device in ("cuda", "cuda:0"):
+            said = self.predict("alice/device", "--device", device, env=env, expect=2).stderr
+            self.assertEqual(said, f"pretrained: --device {device}: LibTorch finds no CUDA device here; use --device cpu\n")
+
+    def test_private_means_private(self):
+        self.push("plain", "public")
+        said = self.push("private", "public", expect=1).stderr
+        self.assertIn("alice/public exists and is public, not private", said)
+        self.push("private", "hidden")
+        self.assertTrue(self.hub.call("GET", "/api/models/alice/hidden", self.alice)[2]["private"])
 
     def test_offline_takes_what_is_cached_and_says_what_is_not(self):
         self.push("plain", "offline")

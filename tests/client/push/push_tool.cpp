@@ -1,4 +1,4 @@
-// Pushes a model of this folder. Usage: push_tool plain|shards|changed|secret|config REPO
+// Pushes a model of this folder. Usage: push_tool plain|private|shards|changed|secret|config REPO
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>
 
@@ -13,7 +13,8 @@ int main(int, char** argv) try {
   StatefulModel::register_for_auto_class("AutoModel");
   SecretConfig::register_for_auto_class();
   SecretModel::register_for_auto_class("AutoModel");
-  pretrained::PushToHub options{.example = {{"tensor", torch::ones({2, 4})}},
+  pretrained::PushToHub options{.private_ = what == "private",
+                                .example = {{"tensor", torch::ones({2, 4})}},
                                 .notice = [](auto& line) { std::cerr << line << "\n"; }};
   pretrained::PushResult result;
   if (what == "config") {
