@@ -162,9 +162,16 @@ TEST(Http, TransientAnswersAreRepeated) {
   LoopbackServer server([&](const Asked&) {
     return ++asked < 4 ? reply(asked == 1 ? 503 : 429, "busy") : reply(200, "ok");
   });
-  HttpClient http(options(server));
-  EXPECT_EQ(http.send({.method = "POST", .url = server.url("/"), .body = "b"}).body, "ok");
+  auto with_notices = options(server);
+  std::vector<std::string> notices;
+  with_notices.notice = [&](auto& line) { notices.push_back(line); };
+  HttpClient http(with_notices);
+  EXPECT_EQ(http.send({.method = "POST", .url = server.url("/?secret"), .body = "b"}).body, "ok");
   for (auto& request : server.asked()) EXPECT_EQ(request.body, "b");
+  EXPECT_THAT(notices, ::testing::ElementsAre(
+                           "retrying in 0.1 s (1 of 5): " + server.url("/") + ": status 503",
+                           "retrying in 0.1 s (2 of 5): " + server.url("/") + ": status 429",
+                           "retrying in 0.1 s (3 of 5): " + server.url("/") + ": status 429"));
   asked = -100;
   EXPECT_EQ(http.send({.url = server.url("/"), .retries = 2}).status, 429);
   EXPECT_EQ(asked, -97);

@@ -1,27 +1,25 @@
 """Everything HubClient can ask, once each with its errors, against a real hub; huggingface_hub is the other witness."""
-import os, pathlib, sys, unittest
+import os, unittest
 
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hub"))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import client, harness
+import client
 from huggingface_hub import HfApi
 
 CARD = "---\nlicense: apache-2.0\npipeline_tag: image-classification\ntags: [vision]\n---\n# A model\n"
 
 
-class Case(unittest.TestCase):
+class Case(client.HubTest):
+    USERS = ("alice", "bob")
+
     @classmethod
     def setUpClass(cls):
-        cls.server = harness.Hub()
-        cls.addClassCleanup(cls.server.close)
-        cls.tokens = {name: cls.server.user(name) for name in ("alice", "bob")}
-        cls.server.cli("org", "create", "acme", "--admin", "alice")
-        cls.api = HfApi(endpoint=cls.server.url, token=cls.tokens["alice"])
+        super().setUpClass()
+        cls.hub.cli("org", "create", "acme", "--admin", "alice")
+        cls.api = HfApi(endpoint=cls.hub.url, token=cls.tokens["alice"])
 
     def tool(self, *words, who="alice", expect=0, **options):
         words = [*words, *(f"{name}={value}" for name, value in options.items())]
-        return client.tool(*words, env=self.server.env(self.tokens.get(who)), expect=expect)
+        return client.tool(*words, env=self.hub.env(self.tokens.get(who)), expect=expect)
 
     def fails(self, error_kind, code, *words, **options):
         error = self.tool(*words, expect=code, **options)
@@ -51,21 +49,21 @@ class Account(Case):
         self.assertIn("HF_TOKEN is set", self.fails("Unauthorized", 4, "whoami", who="mallory"))
 
     def test_offline(self):
-        error = client.tool("whoami", env=self.server.env(self.tokens["alice"], HF_HUB_OFFLINE=1), expect=6)
+        error = client.tool("whoami", env=self.hub.env(self.tokens["alice"], HF_HUB_OFFLINE=1), expect=6)
         self.assertEqual(error["error"], "OfflineError")
 
     def test_no_hub_there(self):
-        env = self.server.env(HF_ENDPOINT="ftp://127.0.0.1", HF_TOKEN="hf_x")
+        env = self.hub.env(HF_ENDPOINT="ftp://127.0.0.1", HF_TOKEN="hf_x")
         self.assertEqual(client.tool("whoami", env=env, expect=2)["error"], "ArgumentError")
-        env = self.server.env("hf_x y")
+        env = self.hub.env("hf_x y")
         self.assertEqual(client.tool("whoami", env=env, expect=5)["error"], "FormatError")
 
 
 class Repositories(Case):
     def test_create_twice_and_delete(self):
-        self.assertEqual(self.tool("create_repo", "mine"), self.server.url + "/alice/mine")
+        self.assertEqual(self.tool("create_repo", "mine"), self.hub.url + "/alice/mine")
         self.fails("Conflict", 1, "create_repo", "alice/mine")
-        self.assertEqual(self.tool("create_repo", "mine", exist_ok=1), self.server.url + "/alice/mine")
+        self.assertEqual(self.tool("create_repo", "mine", exist_ok=1), self.hub.url + "/alice/mine")
         self.tool("delete_repo", "alice/mine")
         self.fails("RepositoryNotFound", 3, "delete_repo", "alice/mine")
         self.tool("delete_repo", "alice/mine", missing_ok=1)
@@ -73,11 +71,11 @@ class Repositories(Case):
     def test_types_and_organisation(self):
         for kind, prefix in (("model", ""), ("dataset", "datasets/"), ("space", "spaces/")):
             url = self.tool("create_repo", "acme/thing", type=kind)
-            self.assertEqual(url, f"{self.server.url}/{prefix}acme/thing")
+            self.assertEqual(url, f"{self.hub.url}/{prefix}acme/thing")
             self.assertEqual(self.tool("repo_info", "acme/thing", type=kind)["id"], "acme/thing")
             self.assertEqual(self.tool("list_repos", author="acme", search="thing", type=kind), ["acme/thing"])
         self.fails("Unauthorized", 4, "create_repo", "acme/other", who="bob")
-        self.assertEqual(self.tool("create_repo", "acme/thing", who="bob", exist_ok=1), self.server.url + "/acme/thing")
+        self.assertEqual(self.tool("create_repo", "acme/thing", who="bob", exist_ok=1), self.hub.url + "/acme/thing")
         self.fails("Unauthorized", 4, "create_repo", "acme/other", who="bob", exist_ok=1)
         self.fails("Unauthorized", 4, "delete_repo", "acme/thing", who="bob")
 
@@ -208,7 +206,7 @@ class Contents(Case):
     def test_xet_token(self):
         repo = self.fresh("a.txt")
         token = self.tool("xet_token", repo)
-        self.assertTrue(token["cas_url"].startswith(self.server.url))
+        self.assertTrue(token["cas_url"].startswith(self.hub.url))
         self.assertGreater(token["expires"], 0)
         self.tool("xet_token", repo, kind="write")
         self.fails("Unauthorized", 4, "xet_token", repo, kind="write", who="bob")

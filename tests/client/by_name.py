@@ -1,8 +1,7 @@
 """Models by name: push_to_hub proves what it publishes; from_pretrained takes one commit of it, its code from where it says."""
-import json, os, pathlib, signal, subprocess, sys, tempfile, unittest
+import json, os, pathlib, signal, subprocess, unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "hub"))
-import harness
+import client, harness
 import numpy
 from safetensors.numpy import load_file, save_file
 
@@ -10,14 +9,12 @@ COMMAND = os.environ["PRETRAINED_COMMAND"]
 PUSH = pathlib.Path(COMMAND).parent / "push_tool"
 
 
-class ByName(unittest.TestCase):
+class ByName(client.HubTest):
     @classmethod
     def setUpClass(cls):
-        cls.hub = harness.Hub()
-        cls.addClassCleanup(cls.hub.close)
-        cls.alice = cls.hub.user("alice")
+        super().setUpClass()
+        cls.alice = cls.tokens["alice"]
         cls.env = cls.hub.env(cls.alice)
-        cls.folder = pathlib.Path(tempfile.mkdtemp(dir=cls.hub.folder))
         save_file({"tensor": numpy.ones((2, 4), "float32")}, cls.folder / "x.safetensors")
 
     def push(self, what, repo, expect=0):

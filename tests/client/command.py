@@ -1,8 +1,7 @@
 """The hub's verbs of `pretrained` against a real hub, as people and scripts meet them."""
-import fcntl, json, os, pathlib, pty, random, re, signal, struct, subprocess, sys, tempfile, termios, time, unittest, urllib.parse
+import fcntl, json, os, pathlib, pty, random, re, signal, struct, subprocess, tempfile, termios, time, unittest, urllib.parse
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hub"))
-import harness
+import client, harness
 from slow_proxy import SlowProxy
 
 COMMAND = os.environ["PRETRAINED_COMMAND"]

@@ -1,8 +1,7 @@
 """kill -9 at random moments of a download: the next process goes on, nothing that is visible is ever wrong.
 usage: download_crash.py [KILLS]   (50 unless HUB_CRASH_KILLS or the argument says otherwise)"""
-import json, os, pathlib, random, shutil, signal, subprocess, sys, tempfile, time
+import json, os, pathlib, random, shutil, signal, subprocess, sys, tempfile
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent / "hub")]
 import client, harness
 from download import PUSH, leftovers, python, tree
 from lying_hub import Liar

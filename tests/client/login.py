@@ -1,22 +1,19 @@
 """One session for `hf` and for us: what either stores, switches or removes the other sees; the device flow."""
-import json, os, pathlib, re, subprocess, sys, tempfile, threading, unittest, urllib.parse
+import json, pathlib, re, subprocess, threading, unittest, urllib.parse
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hub"))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import client, harness
 
 
-class Login(unittest.TestCase):
+class Login(client.HubTest):
     @classmethod
     def setUpClass(cls):
-        cls.server = harness.Hub()
-        cls.addClassCleanup(cls.server.close)
-        cls.token = cls.server.user("alice")
-        cls.server.cli("user", "password", "alice", stdin="correct horse\n")
-        cls.other = cls.server.cli("token", "create", "alice", "--name", "other one")["token"]
+        super().setUpClass()
+        cls.token = cls.tokens["alice"]
+        cls.hub.cli("user", "password", "alice", stdin="correct horse\n")
+        cls.other = cls.hub.cli("token", "create", "alice", "--name", "other one")["token"]
 
     def setUp(self):
-        self.env = self.server.env()
+        self.env = self.hub.env()
         self.home = pathlib.Path(self.env["HF_HOME"])
 
     def hf(self, *words, expect=0):
@@ -73,7 +70,7 @@ class Login(unittest.TestCase):
 
     def test_odd_names(self):
         for name in ("[a] = b", "# ; : é 한", "  spaces  ", "a%(b)s"):
-            token = self.server.cli("token", "create", "alice", "--name", name)["token"]
+            token = self.hub.cli("token", "create", "alice", "--name", name)["token"]
             stored = self.tool("login", f"token={token}")["token_name"]
             self.assertEqual(self.python("_auth.get_stored_tokens()").get(stored), token, name)
             self.hf("switch", "--token-name", stored)
@@ -85,13 +82,13 @@ class Login(unittest.TestCase):
 
     def decide(self, code, decision, password="correct horse"):
         address = urllib.parse.urlsplit(code["complete"])
-        page = self.server.call("GET", f"{address.path}?{address.query}", raw=True)[2].decode()
+        page = self.hub.call("GET", f"{address.path}?{address.query}", raw=True)[2].decode()
         fields = {m[0]: m[1] for m in re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page)}
         self.assertEqual(fields["user_code"], code["user_code"])
         fields |= {"name": "alice", "password": password, "decision": decision}
-        form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.server.url}
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.hub.url}
         body = urllib.parse.urlencode(fields).encode()
-        return self.server.call("POST", "/oauth/approve", body=body, headers=form, raw=True)[0]
+        return self.hub.call("POST", "/oauth/approve", body=body, headers=form, raw=True)[0]
 
     def test_device_flow(self):
         process, code = self.start_device_login()
@@ -118,7 +115,7 @@ class Login(unittest.TestCase):
         process.communicate(timeout=60)
         stored = self.home / "stored_tokens"
         stored.write_text(re.sub(r"expires_at = \d+", "expires_at = 1000", stored.read_text()))
-        before = self.server.log_text().count("/oauth/token")
+        before = self.hub.log_text().count("/oauth/token")
         tokens = []
         threads = [threading.Thread(target=lambda: tokens.append(self.tool("current_token"))) for _ in range(6)]
         for thread in threads:
@@ -127,7 +124,7 @@ class Login(unittest.TestCase):
             thread.join()
         self.assertEqual(len(set(tokens)), 1, "one new token for all")
         self.assertEqual(self.tool("whoami")["name"], "alice")
-        self.assertEqual(self.server.log_text().count("/oauth/token") - before, 1)
+        self.assertEqual(self.hub.log_text().count("/oauth/token") - before, 1)
 
     def test_declined(self):
         process, code = self.start_device_login()

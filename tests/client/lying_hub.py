@@ -1,9 +1,8 @@
 """A hub that lies: a proxy before a real one changes what it answers. Every lie is a typed error or is seen through; nothing
 wrong becomes visible, no token leaves for another server, nothing hangs."""
-import contextlib, hashlib, http.client, http.server, json, os, pathlib, random, shutil, sys, tempfile, threading, time, unittest, urllib.parse
+import http.client, http.server, json, pathlib, random, tempfile, threading, time, unittest
 
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent / "hub")]
-import client, harness
+import client
 from download import PUSH, python, tree
 
 
@@ -93,22 +92,16 @@ def of_file(name):
     return wrap
 
 
-class LyingHub(unittest.TestCase):
+class LyingHub(client.HubTest):
     @classmethod
     def setUpClass(cls):
-        cls.hub = harness.Hub()
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="client-test-"))
+        super().setUpClass()
         source = cls.folder / "source"
         source.mkdir()
         (source / "config.json").write_text('{"a": 1}\n')
         (source / "model.safetensors").write_bytes(random.Random(2).randbytes(40_000_000))
         cls.commit = python(PUSH, "admin/net", source, env=cls.hub.env(cls.hub.admin))
         cls.tree = tree(source)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.hub.close()
-        shutil.rmtree(cls.folder, ignore_errors=True)
 
     def setUp(self):
         self.home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
@@ -227,10 +220,12 @@ class LyingHub(unittest.TestCase):
         self.refused(lie, "announces 9 bytes, expected 8")
 
     def listing(self, *files):
+        body = json.dumps([{"type": "file", "path": p, "oid": "0" * 40, "size": 1} for p in files]).encode()
+
         def lie(request, answer):
             if "/tree/" in request.path:
                 answer.headers.pop("link", None)
-                answer.body = json.dumps([{"type": "file", "path": p, "oid": "0" * 40, "size": 1} for p in files]).encode()
+                answer.body = body
         return lie
 
     def test_paths_that_lead_out(self):

@@ -1,38 +1,33 @@
 """Our transport against a real hub, over http and https."""
-import http.server, os, pathlib, ssl, sys, tempfile, threading, time, unittest
+import http.server, os, pathlib, ssl, tempfile, threading, time, unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hub"))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import client, harness
 
 
-class Transport(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = harness.Hub()
-        cls.addClassCleanup(cls.server.close)
-        cls.alice = cls.server.user("alice")
+class Transport(client.HubTest):
+    def setUp(self):
+        self.alice = self.tokens["alice"]
 
     def test_a_get_with_the_token(self):
-        env = self.server.env(self.alice)
-        answer = client.tool("get", self.server.url + "/api/whoami-v2", env=env)
+        env = self.hub.env(self.alice)
+        answer = client.tool("get", self.hub.url + "/api/whoami-v2", env=env)
         self.assertEqual(answer["status"], 200)
         self.assertIn('"alice"', answer["body"])
         self.assertNotIn("content-encoding", answer["headers"])
 
     def test_without_a_token(self):
-        answer = client.tool("get", self.server.url + "/api/whoami-v2", env=self.server.env())
+        answer = client.tool("get", self.hub.url + "/api/whoami-v2", env=self.hub.env())
         self.assertEqual(answer["status"], 401)
-        env = self.server.env(self.alice, HF_HUB_DISABLE_IMPLICIT_TOKEN=1)
-        self.assertEqual(client.tool("get", self.server.url + "/api/whoami-v2", env=env)["status"], 401)
+        env = self.hub.env(self.alice, HF_HUB_DISABLE_IMPLICIT_TOKEN=1)
+        self.assertEqual(client.tool("get", self.hub.url + "/api/whoami-v2", env=env)["status"], 401)
 
     def test_what_is_no_address(self):
-        error = client.tool("get", "ftp://127.0.0.1/x", env=self.server.env(self.alice), expect=2)
+        error = client.tool("get", "ftp://127.0.0.1/x", env=self.hub.env(self.alice), expect=2)
         self.assertEqual(error["error"], "ArgumentError")
 
     def test_a_timeout_that_is_none(self):
         for value in ("soon", "0", "-1", "1e9", "1 "):
-            env = self.server.env(self.alice, HF_HUB_DOWNLOAD_TIMEOUT=value)
+            env = self.hub.env(self.alice, HF_HUB_DOWNLOAD_TIMEOUT=value)
             self.assertEqual(client.tool("whoami", env=env, expect=2)["error"], "ArgumentError")
 
 

@@ -1,9 +1,7 @@
 """What we upload Python downloads bit for bit, what is there is not sent again, and what goes wrong is said and harms
 nothing."""
-import json, os, pathlib, random, signal, subprocess, sys, tempfile, time, unittest
+import json, os, pathlib, random, subprocess, tempfile, time, unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "hub"))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import client, harness
 from harness import run_python
 

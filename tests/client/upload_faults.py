@@ -1,10 +1,8 @@
 """Uploads through a proxy that loses answers, refuses for a while and lies: all is there once, or one clear error and nothing
 changed."""
-import json, pathlib, sys, unittest
+import json, unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import upload  # and where harness is
-import lying_hub
+import lying_hub, upload
 from lying_hub import Answer
 from upload import floats, rng_bytes
 

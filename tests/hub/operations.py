@@ -225,6 +225,17 @@ print(json.dumps([api.model_info(f"admin/b{i}").sha for i in range(3)]))
             self.assertEqual(done.returncode, code, (words, done.stderr))
             self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
 
+    def test_a_port_that_is_taken_leaves_no_data_folder(self):
+        hub = self.start()
+        folder = hub.folder / "another"
+        done = subprocess.run([harness.SERVER, "serve", "--data", folder, "--listen", f"127.0.0.1:{hub.port}"],
+                              capture_output=True, text=True, timeout=300)
+        self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done.stderr)
+        self.assertFalse(folder.exists())
+        done = subprocess.run([harness.SERVER, "serve", "--dta", folder], capture_output=True, text=True, timeout=300)
+        self.assertEqual((done.returncode, done.stderr), (2, "pretrained-hub: no option '--dta'; did you mean '--data'? "
+                                                             "(see pretrained-hub serve --help)\n"))
+
     def test_data_folder_of_the_environment(self):
         hub, other = self.start(), self.start()
         env = os.environ | {"PRETRAINED_HUB_DATA": str(other.data)}
