@@ -178,7 +178,7 @@ class Tensors(unittest.TestCase):
         folder = self.with_config("twice", twice)
         done = self.predict(folder)
         self.assertEqual(done.returncode, 2)
-        self.assertIn("give --auto-class, one of AutoModel, AutoModelForMaskGeneration", done.stderr)
+        self.assertIn("name the Auto class (--auto-class), one of AutoModel, AutoModelForMaskGeneration", done.stderr)
         self.assertEqual(self.predict(folder, "--auto-class", "AutoModel").returncode, 0)
 
 
