@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <mutex>
 #include <span>
 
 #include "pretrained/base/error.h"
@@ -230,9 +231,14 @@ AnyModel load(const Predict& arguments) {
     transfer.clear();
     bar.update(done, total);
   };
-  options.on_transfer = [&](const hub::TransferEvent& event) { transfer.update(event); };
+  std::mutex screen;  // files come, and what the connection says, in several threads
+  options.on_transfer = [&](const hub::TransferEvent& event) {
+    std::lock_guard lock(screen);
+    transfer.update(event);
+  };
   if (!arguments.common.quiet)
     options.notice = [&](const std::string& line) {
+      std::lock_guard lock(screen);
       clear();
       print_line(line);
     };

@@ -34,6 +34,7 @@ Client client_for(const FromPretrained& options) {
   hub::ClientOptions client;
   if (!options.token.empty()) client.token = options.token;
   client.offline = options.local_files_only;
+  client.notice = options.notice;
   return std::make_shared<const hub::HubClient>(client);
 }
 

@@ -28,7 +28,8 @@ struct LoadReport {
 
 // Called with bytes done and in all, from the loading thread; the first time with 0.
 using Progress = std::function<void(uint64_t done, uint64_t total)>;
-// Called with one line before long work (compiling) and for warnings.
+// Called with one line before long work (compiling), for warnings, and from other threads where a
+// hub is asked again.
 using Notice = std::function<void(const std::string& line)>;
 
 // Where a model's own code runs (pretrained/isolation/isolation.h).

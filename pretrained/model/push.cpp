@@ -67,6 +67,7 @@ class TemporaryFolder {
 hub::HubClient client_for(const PushToHub& options) {
   hub::ClientOptions client;
   if (!options.token.empty()) client.token = options.token;
+  client.notice = options.notice;
   return hub::HubClient(client);
 }
 
