@@ -14,7 +14,9 @@ namespace pretrained::hub {
 namespace {
 
 constexpr size_t kBlock = 256 << 10;  // stays in the second-level cache until it is in its xorb
-constexpr uint64_t kRawXorb = xet::kMaxXorb - (1 << 20);  // fits even where nothing compresses
+// Half of what is allowed: the hub has the first one sooner and is done sooner with the last, and
+// those under way take half the memory.
+constexpr uint64_t kRawXorb = xet::kMaxXorb / 2;
 constexpr int kThreads = 3;
 constexpr size_t kInFlight = 4;               // xorbs, beside the one that is being filled
 constexpr uint64_t kBatchBytes = 1ull << 30;  // files are registered after so many bytes,
@@ -100,7 +102,7 @@ class Buffers {
       buffer = std::move(free_.back());
       free_.pop_back();
     }
-    buffer.reserve(xet::kMaxXorb);
+    buffer.reserve(kRawXorb + xet::kMaxXorbChunks * xet::kRecordHeader);
     return buffer;
   }
   void give_back(std::string buffer) {

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <openssl/rand.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr size_t kBuffer = 512 << 10;
 constexpr size_t kCandidates = 16;
+constexpr uint64_t kPushStep = 4 << 20;
 
 Hash random_hash() {
   Hash hash;
@@ -66,6 +68,7 @@ bool ContentStore::put_xorb(int64_t repo, const Hash& hash,
                             const std::function<size_t(char*, size_t)>& read,
                             std::optional<int64_t> user) {
   StagedBlob staged = state_->blobs.stage();
+  uint64_t pushed = 0;
   xet::XorbVerifier verifier;
   std::string buffer(kBuffer, '\0');
   // Filled whole: a chunk that is in it from end to end is hashed where it lies.
@@ -85,6 +88,12 @@ bool ContentStore::put_xorb(int64_t repo, const Hash& hash,
                         std::to_string(xet::kMaxXorbUpload) + " bytes");
     verifier.feed(bytes);
     staged.write(bytes);
+    // The disk starts while the rest is on its way, and fsync finds little left to do.
+    if (staged.size() - pushed >= kPushStep) {
+      sync_file_range(staged.fd(), off_t(pushed), off_t(staged.size() - pushed),
+                      SYNC_FILE_RANGE_WRITE);
+      pushed = staged.size();
+    }
   }
   auto table = verifier.finish(hash);
   if (table.end < staged.size() && ftruncate(staged.fd(), off_t(table.end)) != 0)
