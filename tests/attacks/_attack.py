@@ -1,5 +1,6 @@
 """What the attacks share: a victim's home with a secret in it, a repository's folder, and the program that loads it."""
 import os, pathlib, re, shutil, subprocess, tempfile, unittest
+from _report import record
 
 TOOL = os.environ.get("PRETRAINED_CODE_TOOL", "build/release/bin/code_tool")
 SECRET = "canary-5d1c7c0f"
@@ -7,6 +8,9 @@ GUARDS = ["bubblewrap", "landlock"]
 
 
 class Attack(unittest.TestCase):
+    attack = None  # its class; None for what only shows that the honest way works
+    theirs = None
+
     def setUp(self):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="pretrained-attack-"))
         self.addCleanup(shutil.rmtree, self.root, True)
@@ -15,6 +19,14 @@ class Attack(unittest.TestCase):
             folder.mkdir(mode=0o700)
         (self.home / "secret").write_text(SECRET)
         self.ran = self.root / "ran"  # an attack's code makes this file
+        self.kinds = set()  # of errors so far
+        self.addCleanup(self.record)
+
+    def record(self):
+        if self.attack:
+            case = self._testMethodName.removeprefix("test_").replace("_", " ")
+            refused = f"refused ({', '.join(sorted(self.kinds))})" if self.kinds else "without effect"
+            record(self.attack, case, "executed" if self.ran.exists() else refused, self.theirs)
 
     def put(self, **files):
         """put(model_h="…") writes model.h"""
@@ -34,6 +46,7 @@ class Attack(unittest.TestCase):
         self.assertEqual([*(self.cache / ".pretrained-scratch").glob("*")], [], "the private folder is gone")
         first, _, log = done.stdout.decode().partition("\n--\n")
         kind, _, message = first.rstrip("\n").partition(" ")
+        self.kinds |= {kind} - {"ok"}
         self.assertNotIn("\n", message)
         self.assertEqual(re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", message + log), [])
         return kind, message, log

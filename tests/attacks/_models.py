@@ -1,9 +1,11 @@
-"""A model whose code leaves a canary when it runs, in C++ for us and in Python for Transformers, and both run on it. What
-happened to each is written to $ATTACKS_REPORT, for `./dev bench attacks`."""
-import json, os, pathlib, shutil, subprocess, sys, tempfile, unittest
+"""A model whose code leaves a canary when it runs, in C++ for us and in Python for Transformers, and both run on it. Ours runs
+under strace: where an attack is refused no program was started, and the canary's name was never opened."""
+import json, os, pathlib, re, shutil, subprocess, sys, tempfile, unittest
 import numpy
+from _report import record
 from safetensors.numpy import save_file
 
+ERRORS = {1: "failed", 2: "usage", 3: "not found", 4: "not permitted", 5: "bad data", 6: "network"}
 COMMAND = os.environ["PRETRAINED_COMMAND"]
 CPP = """#pragma once
 #include <fstream>
@@ -29,15 +31,17 @@ class EvilConfig(PretrainedConfig):
 # Imported once; each request in a process of its own, so that no module of one is seen by the next.
 WORKER = """
 import json, os, sys
-from transformers import AutoConfig
-import transformers; transformers.logging.set_verbosity_error()
+import transformers
+from transformers import AutoConfig; transformers.logging.set_verbosity_error()
+for module in os.environ.get("PRELOAD", "").split():
+    __import__(module)
 for line in sys.stdin:
     read, write = os.pipe()
     if not os.fork():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1); os.dup2(1, 2)
         try:
             request = json.loads(line)
-            AutoConfig.from_pretrained(request.pop("model"), **request)
+            getattr(transformers, request.pop("auto")).from_pretrained(request.pop("model"), **request)
             answer = "loaded"
         except BaseException as error:
             answer = "refused (%s)" % type(error).__name__
@@ -58,7 +62,9 @@ class Models(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.home, True)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "XDG_", "PRETRAINED_TRUST"))}
         code_cache = os.environ.get("PRETRAINED_CODE_CACHE", os.path.join(tempfile.gettempdir(), "pretrained-test-code"))
-        cls.env = clean | {"HOME": str(cls.home), "HF_HOME": str(cls.home / "hf"), "NO_PROXY": "*", "PRETRAINED_CODE_CACHE": code_cache,
+        # Where the cache's secret lies: as for all other tests, which share that cache.
+        state = os.environ.get("XDG_STATE_HOME", os.path.expanduser("~/.local/state"))
+        cls.env = clean | {"HOME": str(cls.home), "XDG_STATE_HOME": state, "HF_HOME": str(cls.home / "hf"), "NO_PROXY": "*", "PRETRAINED_CODE_CACHE": code_cache,
                            "HF_HUB_DISABLE_TELEMETRY": "1", **cls.environment}
         cls.worker = subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=subprocess.DEVNULL, text=True, env=cls.env)
@@ -86,16 +92,19 @@ class Models(unittest.TestCase):
         return folder
 
     def run_command(self, *words, expect=None, **env):
-        done = subprocess.run([COMMAND, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        trace = self.root / "trace"
+        strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", trace, "-e", "trace=execve,connect,openat,?open,?openat2,?creat"]
+        done = subprocess.run([*strace, COMMAND, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL,
                               env=self.env | {k: str(v) for k, v in env.items()}, timeout=900)
+        done.trace = trace.read_text(errors="replace")
         if expect is not None:
             self.assertEqual(done.returncode, expect, done.stderr)
         self.assertNotIn("\x1b", done.stderr + done.stdout)
         return done
 
-    def predict(self, model, trust=True, **options):
+    def predict(self, model, trust=True, lock=None, **options):
         return self.run_command("predict", model, "--input", self.home / "x.safetensors", "--output", self.root / "y.safetensors",
-                                "--auto-class", "AutoModel", *["--trust-remote-code"] * trust, **options)
+                                "--auto-class", "AutoModel", *["--trust-remote-code"] * trust, *(["--lock", lock] if lock else []), **options)
 
     def ran(self, language):
         canary = pathlib.Path(f"{self.canary}-{language}")
@@ -108,20 +117,20 @@ class Models(unittest.TestCase):
         """As long, and runs as well."""
         return text.replace('"ran"', '"raN"')
 
-    def transformers(self, model, trust_remote_code=True, **options):
-        request = {"model": str(model), "trust_remote_code": trust_remote_code} | options
+    def transformers(self, model, trust_remote_code=True, auto="AutoConfig", **options):
+        request = {"model": str(model), "auto": auto, "trust_remote_code": trust_remote_code} | options
         self.worker.stdin.write(json.dumps(request) + "\n")
         self.worker.stdin.flush()
         answer = self.worker.stdout.readline().strip()
         return "executed" if self.ran("python") else answer
 
-    def refused(self, attack, case, done, expect, theirs="does not apply"):
+    def refused(self, attack, case, done, expect, theirs=None):
         """Not one instruction ran, and one line says why."""
         ran = self.ran("cpp")
-        if report := os.environ.get("ATTACKS_REPORT"):
-            with open(report, "a") as file:
-                ours = "executed" if ran else "refused" if 0 < done.returncode <= 6 else f"exit {done.returncode}"
-                file.write(json.dumps({"class": attack, "case": case, "ours": ours, "transformers": theirs}) + "\n")
+        error = ERRORS.get(done.returncode)
+        record(attack, case, "executed" if ran else f"refused ({error})" if error else f"exit {done.returncode}", theirs)
         self.assertFalse(ran, f"{attack} {case}")
+        self.assertNotIn(str(self.canary), done.trace, f"{attack} {case}")
+        self.assertEqual(re.findall(r"execve\(", done.trace), ["execve("], f"{attack} {case}: a program was started")
         self.assertEqual(done.returncode, expect, f"{attack} {case}: {done.stderr}")
         self.assertRegex(done.stderr.splitlines()[-1], "^pretrained: ")

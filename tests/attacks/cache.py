@@ -1,5 +1,5 @@
 """What lies in the cache is run only where it is what was compiled here from the sources at hand."""
-import hashlib, itertools, multiprocessing, os, shutil, subprocess, unittest
+import hashlib, itertools, multiprocessing, os, random, shutil, subprocess, time, unittest
 from _attack import TOOL, Attack
 
 NEXT = "\ninline int next() { return 7; }\n"
@@ -31,6 +31,8 @@ class Entry(Attack):
 
 
 class Planted(Entry):
+    attack = "S12"
+
     def plant(self, bytes_, seal=None):
         self.entry.write_bytes(bytes_)
         if seal is not None:
@@ -115,38 +117,54 @@ class Kernel(Attack):
 
 class Swapped(Entry):
     """sources and entries, while they are loaded, in a tight loop"""
+    attack = "S13"
+    loads_to_win = int(os.environ.get("ATTACKS_LOADS", "200"))
 
-    def attack(self, evil, stop):
-        sources = [NEXT, NEXT.replace("7", "8")]
+    def swap(self, what, evil, stop):
+        sources, entries = [NEXT, NEXT.replace("7", "8")], [evil, self.honest]
         for i in itertools.count():
             if stop.is_set():
                 return
-            (self.root / "new.h").write_text(sources[i % 2])
-            os.replace(self.root / "new.h", self.repo / "model.h")
+            if what == "sources":
+                (self.root / "new.h").write_text(sources[i % 2])
+                os.replace(self.root / "new.h", self.repo / "model.h")
+                continue
+            # Whole ones for a moment that is shorter or longer than a load takes: what is damaged is compiled again.
+            time.sleep(random.uniform(0, 0.02) if i % 2 else 0)
             for entry in self.cache.glob("*.so"):
                 with open(entry, "r+b") as file:  # in place, under the reader's hands
-                    file.write([evil, self.honest][i % 2])
-                (self.root / "new.so").write_bytes([self.honest, evil][i % 2])
+                    file.write(entries[i % 2])
+                (self.root / "new.so").write_bytes(entries[i // 2 % 2 and i % 2])
                 os.replace(self.root / "new.so", entry)
 
-    def test_no_load_of_two_hundred_is_won(self):
+    def race(self, what, count):
+        """How often each value came of `count` loads, each in a process of its own."""
         stop = multiprocessing.Event()
         evil = self.evil().ljust(len(self.honest), b"\0")
-        process = multiprocessing.Process(target=self.attack, args=(evil, stop), daemon=True)
+        process = multiprocessing.Process(target=self.swap, args=(what, evil, stop), daemon=True)
         process.start()
         try:
-            for _ in range(200):
-                kind, value, _ = self.load()
-                self.assertEqual(kind, "ok", value)
-                self.assertIn(value, "78")
-                self.assertFalse(self.ran.exists(), "the attacker won")
+            done = subprocess.run([TOOL, "race", self.repo, self.cache, str(count)], capture_output=True, text=True)
         finally:
             stop.set()
             process.join(10)
         self.assertEqual(process.exitcode, 0, "it attacked to the end")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = dict(map(int, line.split()) for line in done.stdout.splitlines())
+        self.assertEqual(sum(found.values()), count)
+        self.assertLessEqual(set(found), {7, 8}, f"another's code ran: {found}")
+        self.assertFalse(self.ran.exists(), "the attacker won")
         for value in "78":  # and no entry was made of what another digest stands for
             self.put(model_h=NEXT.replace("7", value))
             self.loads(value)
+
+    def test_entries(self):
+        self.race("entries", self.loads_to_win // 2)
+
+    def test_sources(self):
+        self.put(model_h=NEXT.replace("7", "8"))
+        self.loads(8)
+        self.race("sources", self.loads_to_win // 2)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 // What the attacks are run against:
-//   code_tool load FOLDER CACHE [SANDBOX [SECONDS [MiB]]]   model.h's next() is called through the
-//   library code_tool audit FILE ENTRY                              the audit alone
+//   code_tool load FOLDER CACHE [SANDBOX [SECONDS [MiB]]]   next() of model.h, through the library
+//   code_tool race FOLDER CACHE COUNT                       so often, in a process of its own each
+//   code_tool audit FILE ENTRY                              the audit alone
 // Prints "ok VALUE", or the kind of the error and its message; a compiler's log follows after a
-// line "--".
+// line "--". race prints each value with how often it came.
 #include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <new>
 
 #include "pretrained/base/error.h"
@@ -47,6 +51,23 @@ int load(int count, char** words) {
   return value;
 }
 
+void race(char** words) {
+  std::map<int, int> values;
+  for (int i = 0; i < std::atoi(words[2]); ++i) {
+    pid_t child = fork();
+    if (child == 0) try {
+        _exit(load(2, words));
+      } catch (const Error& error) {
+        std::cerr << error.what() << std::endl;
+        _exit(1);
+      }
+    int status = 0;
+    waitpid(child, &status, 0);
+    ++values[WIFEXITED(status) ? WEXITSTATUS(status) : 255];
+  }
+  for (auto& [value, count] : values) std::cout << value << " " << count << "\n";
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -55,6 +76,8 @@ int main(int count, char** words) {
     if (verb == "load" && count >= 4) {
       int value = load(count - 2, words + 2);
       std::cout << "ok " << value << std::endl;
+    } else if (verb == "race" && count == 5) {
+      race(words + 2);
     } else if (verb == "audit" && count == 4) {
       code::audit(read_file(words[2], 1 << 30), words[3], {});
       std::cout << "ok" << std::endl;

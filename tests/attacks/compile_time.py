@@ -8,6 +8,7 @@ ASM = 'asm(".pushsection .data\\n" %s "\\n.popsection");' + NEXT
 
 class Reading(Attack):
     """of files that are not the repository's"""
+    attack = "S19"
 
     def test_files_named_in_the_text_are_refused_with_their_line(self):
         secret = self.home / "secret"
@@ -48,6 +49,7 @@ class Reading(Attack):
                     self.assertEqual(self.load(guard=guard)[0], "CompileError")
 
     def test_links_pipes_and_devices_are_no_sources(self):
+        self.attack = "S14"
         self.put(model_h='#include "other.h"' + NEXT)
         other = self.repo / "other.h"
         other.symlink_to(self.home / "secret")
@@ -62,6 +64,7 @@ class Reading(Attack):
 
 class Exhausting(Attack):
     """time, memory, disk"""
+    attack = "S19"
 
     def ends(self, code, pattern, seconds=15, memory=1500):
         self.put(model_h=code + NEXT)
@@ -110,6 +113,7 @@ class Exhausting(Attack):
 
 class Talking(Attack):
     """to the terminal through the compiler"""
+    attack = "S17"
 
     def test_diagnostics_are_escaped(self):
         self.put(model_h='static_assert(false, "\x1b]0;title\x07 \x1b[2J\u202egnp.exe \u2066 \x9b31m");\nint \u202e\u2066x;' + NEXT)

@@ -7,6 +7,8 @@ NEXT = "\ninline int next() { return 7; }\n"
 
 
 class Includes(Attack):
+    attack = "S26"
+
     def test_headers_of_the_system_are_refused_with_their_line(self):
         for header in "sys/socket.h", "unistd.h", "dlfcn.h", "sys/mman.h", "spawn.h", "bits/stdc++.h", "linux/bpf.h", "Python.h", \
                 "curl/curl.h", "openssl/evp.h", "experimental/memory":
@@ -29,6 +31,7 @@ class Includes(Attack):
                 self.refused("FormatError", r"model\.h:\d+: ")
 
     def test_what_is_allowed_compiles_under_every_guard(self):
+        self.attack = None
         self.put(model_h='#pragma once\n#include <vector>\n#include <cmath>\n#include <cstdint>\n#include <stdint.h>\n#include <string.h>\n'
                          "#include <immintrin.h>\n#include <functional>\n#include <thread>\n#include <filesystem>\n"
                          '#if __has_include(<optional>)\n#include "own.h"\n#endif\n',
@@ -58,6 +61,8 @@ class Includes(Attack):
 
 
 class Environment(Attack):
+    attack = "S26"
+
     def test_no_variable_of_the_process_steers_the_compiler(self):
         evil = self.root / "evil"
         evil.mkdir()
@@ -78,6 +83,7 @@ class Environment(Attack):
         self.assertEqual(sorted(file.name for file in evil.iterdir()), ["libm.so", "vector"])
 
     def test_no_secret_of_the_process_reaches_the_compiler(self):
+        self.attack, self.theirs = "S24", "does not apply: it starts no compiler"
         spy = self.root / "clang-spy"
         spy.write_text("#!/bin/sh\nenv >&2\ncat /proc/self/environ >&2\nls -la ~ / >&2\nexit 1\n")
         spy.chmod(0o755)

@@ -4,6 +4,8 @@ import ctypes, json, os, pathlib, platform, shutil, signal, struct, subprocess, 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "hub"))
 import harness
 import numpy
+from _models import PYTHON, Models
+from _report import record
 from safetensors.numpy import load_file, save_file
 
 COMMAND = os.environ["PRETRAINED_COMMAND"]
@@ -25,6 +27,35 @@ def without(call):
     return install
 
 
+# What the hostile model calls it, and the same in Python.
+OPERATIONS = {"open canary": "open({path!r}).read()", "create": "open({path!r} + '.new', 'w')", "list": "__import__('os').listdir('/')",
+              "socket": "__import__('socket').socket().bind(('127.0.0.1', 0))", "kill": "__import__('os').kill(__import__('os').getppid(), 0)",
+              "execve": "__import__('subprocess').run(['true'], check=True)", "parent's maps": "open('/proc/%d/maps' % __import__('os').getppid())",
+              "outlive the parent": "__import__('os').setsid()"}
+
+
+class WhatCodeDoes(Models):
+    def test_s21_once_it_runs(self):
+        model = self.root / "model"
+        shutil.copytree(MODEL, model)
+        save_file({"weight": numpy.array([2, 3], "float32")}, model / "model.safetensors")
+        path = self.root / "a file of the home"
+        path.write_text("untouched")
+        config = json.loads((model / "config.json").read_text()) | {"canary": str(path), "model_type": "evil"}
+        (model / "config.json").write_text(json.dumps(config | {"model_type": "hostile"}))
+        done = self.run_command("predict", model, "--isolate", "--input", self.home / "x.safetensors", "--output",
+                                self.root / "y.safetensors", "--auto-class", "AutoModel")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tried = bytes(load_file(self.root / "y.safetensors")["tried"].astype("uint8")).decode()
+        config["auto_map"] = {"AutoConfig": "configuration_evil.EvilConfig"}
+        (model / "config.json").write_text(json.dumps(config))
+        for name, python in OPERATIONS.items():
+            (model / "configuration_evil.py").write_text(python.format(path=str(path)) + "\n" + PYTHON.format(canary=self.canary))
+            record("S21", name, "executed" if "." + name in tried else "refused (EPERM)", self.transformers(model))
+            self.assertNotIn("." + name, tried)
+        self.assertFalse(set(tried) - set(".|"), tried)
+
+
 class Isolation(unittest.TestCase):
     def setUp(self):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="pretrained-isolation-"))
@@ -35,7 +66,9 @@ class Isolation(unittest.TestCase):
         shutil.copytree(MODEL, self.model)
         save_file({"weight": numpy.array([2, 3], "float32")}, self.model / "model.safetensors")
         save_file({"x": numpy.ones(2, "float32")}, self.root / "x.safetensors")
-        self.environment = {**os.environ, "HOME": str(self.home), "PRETRAINED_CODE_CACHE": "/tmp/pretrained-test-code"}
+        state = os.environ.get("XDG_STATE_HOME", os.path.expanduser("~/.local/state"))  # as for the other tests that share the cache
+        self.environment = {**os.environ, "HOME": str(self.home), "XDG_STATE_HOME": state,
+                            "PRETRAINED_CODE_CACHE": "/tmp/pretrained-test-code"}
 
     def attack(self, what):
         config = json.loads((self.model / "config.json").read_text())
@@ -67,12 +100,14 @@ class Isolation(unittest.TestCase):
         (self.root / "y.safetensors").unlink()
         for guard, call in ("Landlock", 444), ("seccomp", 317 if platform.machine() == "x86_64" else 277):
             done = self.predict(self.model, "--isolate", "--quiet", expect=1, preexec_fn=without(call))
+            record("S21", f"a kernel without {guard}", "refused (failed)")
             self.assertRegex(done.stderr, f"isolation: this system cannot .*{guard}.*must not run here")
             self.assertFalse((self.root / "y.safetensors").exists())
 
     def test_a_crash_is_one_line(self):
         self.attack("crash")
         done = self.predict(self.model, "--isolate", "--quiet", expect=1)
+        record("S21", "a crash", "refused (failed)")
         self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
         self.assertIn("Segmentation fault", done.stderr)
         self.assertFalse((self.root / "y.safetensors").exists())
@@ -103,7 +138,7 @@ class Isolation(unittest.TestCase):
     def test_by_name(self):
         hub = harness.Hub()
         self.addCleanup(hub.close)
-        env = {**hub.env(hub.user("alice")), "PRETRAINED_CODE_CACHE": "/tmp/pretrained-test-code"}
+        env = hub.env(hub.user("alice")) | {name: self.environment[name] for name in ("XDG_STATE_HOME", "PRETRAINED_CODE_CACHE")}
         self.attack("")
         harness.run_python(f"""
 from huggingface_hub import HfApi

@@ -10,6 +10,8 @@ COMPILERS = [name for name in ("clang++-19", "clang++", "g++") if shutil.which(n
 
 
 class Audit(Attack):
+    attack = "S20"
+
     def build(self, source, *flags, compiler="g++"):
         (self.root / "evil.cpp").write_text(source)
         library = self.root / "evil.so"
@@ -23,9 +25,11 @@ class Audit(Attack):
         said = self.audit(self.build(f'#include <cstdio>\n__attribute__((constructor)) static void run() {{ fclose(fopen("{self.ran}",'
                                      f' "w")); }}\n' + source, *flags, **options))
         self.assertRegex(said, f"FormatError the compiled code .*{why}")
+        self.kinds.add("FormatError")
         self.assertFalse(self.ran.exists(), "an instruction of it ran")
 
     def test_an_honest_library_passes(self):
+        self.attack = None
         for compiler in COMPILERS:
             for linker in "bfd", "mold":
                 if linker == "mold" and compiler == "g++":
@@ -103,6 +107,7 @@ class Audit(Attack):
 
 class Linking(Attack):
     """the same from source: refused, or without effect on anyone else"""
+    attack = "S20"
 
     def setUp(self):
         super().setUp()

@@ -1,84 +1,12 @@
 """Attacks through the hub: revisions that move or only look like commits, caches that somebody wrote to, repositories of others."""
-import base64, http.client, http.server, json, pathlib, shutil, sys, threading, unittest
+import json, shutil, unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "hub"))
-import harness
-from _models import Models
-
-
-class Proxy(http.server.ThreadingHTTPServer):
-    """Passes everything on to the hub; before the n-th request something happens, and answers can be changed."""
-
-    def __init__(self, hub):
-        self.hub, self.count, self.before, self.change = hub, 0, {}, lambda path, status, headers, body: (status, headers, body)
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+import numpy
+from _hub import OnHub
+from safetensors.numpy import save
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.count += 1
-        self.server.before.pop(self.server.count, lambda: None)()
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.hub.port)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "accept-encoding")}
-        length = int(headers.get("Content-Length", 0))
-        connection.request(self.command, self.path, self.rfile.read(length) or None, headers | {"Host": self.headers["Host"]})
-        answer = connection.getresponse()
-        body = answer.read()
-        status, headers, body = self.server.change(self.path, answer.status, dict(answer.getheaders()), body)
-        self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", headers.get("content-length", headers.get("Content-Length", "0")) if self.command == "HEAD" else str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if self.command == "HEAD" else body)
-
-    do_POST = do_HEAD = do_GET
-
-    def log_message(self, *_):
-        pass
-
-
-class Revisions(Models):
-    @classmethod
-    def setUpClass(cls):
-        cls.hub = harness.Hub()
-        cls.addClassCleanup(cls.hub.close)
-        cls.proxy = Proxy(cls.hub)
-        cls.addClassCleanup(cls.proxy.shutdown)
-        cls.mallory = cls.hub.user("mallory")
-        cls.environment = {"HF_ENDPOINT": cls.proxy.url}
-        super().setUpClass()
-
-    def setUp(self):
-        super().setUp()
-        self.proxy.change = lambda path, status, headers, body: (status, headers, body)
-        self.home_cache = self.home / "hf"
-        shutil.rmtree(self.home_cache, ignore_errors=True)
-        self.repo = f"mallory/{self._testMethodName.replace('_', '-')[:40]}"
-        status, _, answer = self.hub.call("POST", "/api/repos/create", self.mallory, {"type": "model", "name": self.repo.split("/")[1]})
-        self.assertEqual(status, 200, answer)
-
-    def commit(self, files, repo=None, branch="main"):
-        rows = [{"key": "header", "value": {"summary": "files"}}]
-        for path, text in files.items():
-            content = base64.b64encode(text.encode()).decode()
-            rows.append({"key": "file", "value": {"path": path, "content": content, "encoding": "base64"}})
-        status, _, answer = self.hub.call("POST", f"/api/models/{repo or self.repo}/commit/{branch}", self.mallory,
-                                          "\n".join(map(json.dumps, rows)).encode(), {"Content-Type": "application/x-ndjson"})
-        self.assertEqual(status, 200, answer)
-        return answer["commitOid"]
-
-    def evil(self, **config):
-        return {name: self.other_bytes(text) for name, text in self.files(**config).items()}
-
-    def show(self, model, expect=0, **env):
-        return self.run_command("trust", "show", model, "--json", expect=expect, **env)
-
+class Revisions(OnHub):
     def test_s8_code_of_others_needs_a_commit(self):
         code = f"{self.repo}-code"
         self.hub.call("POST", "/api/repos/create", self.mallory, {"type": "model", "name": code.split("/")[1]})
@@ -86,7 +14,7 @@ class Revisions(Models):
         for name in ("", "@main", f"@{commit[:8]}", f"@{commit.upper()}"):
             theirs = {"AutoConfig": f"{code}--configuration_evil.EvilConfig"}
             self.commit(self.files(auto_map_cpp={"AutoModel": f"{code}{name}--modeling_evil.EvilModel"}, auto_map=theirs))
-            answer = self.transformers(self.repo, revision=self.head()) if not name else "does not apply"
+            answer = self.transformers(self.repo, revision=self.head()) if not name else None
             self.refused("S8", f"code of '{name}'", self.predict(self.repo), 5, answer)
         # A commit that is named stays what it was, whatever happens to that repository.
         self.commit(self.files(auto_map_cpp={"AutoModel": f"{code}@{commit}--modeling_evil.EvilModel"}))
@@ -94,9 +22,6 @@ class Revisions(Models):
         self.commit(self.evil(), repo=code)
         shutil.rmtree(self.home_cache)
         self.assertEqual(json.loads(self.show(self.repo).stdout), before)
-
-    def head(self):
-        return self.hub.call("GET", f"/api/models/{self.repo}/revision/main", self.mallory)[2]["sha"]
 
     def test_s9_main_moves_between_any_two_requests(self):
         good = self.files() | {"part.h": "// one\n"}
@@ -196,6 +121,32 @@ class Revisions(Models):
         self.commit(self.evil())
         done = self.run_command("verify", self.repo, "--lock", lock, expect=5)
         self.assertIn("modeling_evil.h", done.stderr)
+
+    def test_s25_a_lock_is_heeded(self):
+        weights = {"model.safetensors": save({"a.weight": numpy.ones((2, 2), "float32"), "a.bias": numpy.zeros(2, "float32")})}
+        commit = self.commit(self.files() | weights)
+        lock = self.root / "model.lock"
+        self.run_command("lock", self.repo, "-o", lock, expect=0)
+        evil = self.commit(self.evil())
+        # A name without a revision is the locked commit, whatever the branch is now; offline too.
+        for offline in {}, {"HF_HUB_OFFLINE": 1}:
+            done = self.predict(self.repo, lock=lock, **offline)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue(self.ran("cpp"))
+        self.refused("S25", "another commit than the locked one", self.predict(f"{self.repo}@{evil}", lock=lock), 5)
+        self.refused("S25", "a lock of another repository", self.predict(f"{self.repo}-x", lock=lock), 5)
+        for name in "config.json", "modeling_evil.h", "model.safetensors":
+            changed = json.loads(lock.read_text())
+            changed["files"][name]["sha256"] = "0" * 64
+            other = self.root / "other.lock"
+            other.write_text(json.dumps(changed))
+            done = self.predict(f"{self.repo}@{commit}", lock=other)
+            self.assertIn(name, done.stderr)
+            if name == "model.safetensors":  # the code is the locked one, and may run
+                self.assertEqual(done.returncode, 5, done.stderr)
+                self.ran("cpp")
+            else:
+                self.refused("S25", f"{name} is not the locked one", done, 5)
 
 
 if __name__ == "__main__":

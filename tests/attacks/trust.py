@@ -32,21 +32,6 @@ class Trust(Models):
             (model / "config.json").write_text(text)
             self.refused("S4", name, self.predict(model), 5, self.transformers(model, trust_remote_code=None))
 
-    def test_s5_indexes_that_lead_out(self):
-        for at, name in enumerate(["../model.safetensors", "/etc/passwd", "a/../../model.safetensors", "a\\b.safetensors", "sub/x.safetensors"]):
-            model = self.write(f"index{at}")
-            (model / "model.safetensors").rename(self.root / "model.safetensors")
-            (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 24}, "weight_map": {"a.weight": name}}))
-            self.refused("S5", name, self.run_command("inspect", model), 5)
-
-    def test_s6_indexes_that_lie(self):
-        for name, weights in {"a name that is not there": {"nope": "model.safetensors"}, "one left out": {"a.bias": "model.safetensors"}}.items():
-            model = self.write(name.replace(" ", "-"))
-            (model / "model.safetensors").rename(model / "model-00001-of-00001.safetensors")
-            index = {"metadata": {"total_size": 24}, "weight_map": {k: "model-00001-of-00001.safetensors" for k in weights}}
-            (model / "model.safetensors.index.json").write_text(json.dumps(index))
-            self.refused("S6", name, self.run_command("inspect", model), 5)
-
     def test_s7_references_that_lead_out(self):
         outside = self.write("outside")
         for name in (f"{outside}/M.EvilConfig", f"{outside}--M.EvilConfig", "../outside/M.EvilConfig", f"file://{outside}/M.EvilConfig",
@@ -68,18 +53,8 @@ class Trust(Models):
                 (model / "sub").symlink_to(outside)
                 config = {"AutoModel": "sub/modeling_evil.EvilModel"}
                 (model / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map_cpp": config}))
-            theirs = self.transformers(model) if name == "file" else "does not apply"
+            theirs = self.transformers(model) if name == "file" else None
             self.refused("S14", f"a {name}", self.predict(model), 5, theirs)
-
-    def test_s16_weights_files_that_lie(self):
-        head = lambda text, tail=b"": len(text).to_bytes(8, "little") + text + tail
-        entry = b'{"a.weight":{"dtype":"F32","shape":[%s],"data_offsets":[%s]}}'
-        for name, data in {"huge header": (1 << 62).to_bytes(8, "little") + b"{}", "overflow": head(entry % (b"4294967296,4294967296", b"0,0")),
-                           "beyond the end": head(entry % (b"2", b"0,8"), b"1234"), "a hole": head(entry % (b"1", b"4,8"), b"12345678"),
-                           "trailing bytes": head(entry % (b"1", b"0,4"), b"12345678")}.items():
-            model = self.write(name.replace(" ", "-"))
-            (model / "model.safetensors").write_bytes(data)
-            self.refused("S16", name, self.run_command("inspect", model), 5)
 
     def test_s17_escape_sequences_reach_no_terminal(self):
         evil = "\x1b]0;owned\x07\x1b[2K\x1b[1A\u202e"
