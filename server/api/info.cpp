@@ -343,6 +343,24 @@ Response paths_info(Call& call) {
   return response;
 }
 
+// ---- weights ------------------------------------------------------------------------------------
+
+// Every header of a sharded model in one answer.
+Response safetensors_metadata(Call& call) {
+  Repo repo = require_repo(call, Role::read);
+  std::string index;
+  for (const auto& segment : call.captures.rest) index += (index.empty() ? "" : "/") + segment;
+  Oid commit = require_revision(call, repo, "HEAD");
+  auto view = call.services.git.open(repo.access.id);
+  if (!view->entry(commit, index)) throw_entry_not_found(index, "main", commit);
+  Response response;
+  response.headers.set("Content-Type", "application/json; charset=utf-8");
+  response.headers.set("X-Repo-Commit", commit);
+  response.body =
+      read_safetensors_headers(index, *view, commit, call.services.content, repo.access.id);
+  return response;
+}
+
 }  // namespace
 
 std::vector<Route<ApiHandler>> info_routes() {
@@ -352,6 +370,7 @@ std::vector<Route<ApiHandler>> info_routes() {
       {"GET", repo + "/revision/{revision}", info},
       {"GET", repo + "/tree/{path...}", tree},
       {"POST", repo + "/paths-info/{revision}", paths_info},
+      {"GET", repo + "/safetensors-metadata/{path...}", safetensors_metadata},
   };
 }
 

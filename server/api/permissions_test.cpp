@@ -280,6 +280,7 @@ std::vector<Sample> PermissionsTest::samples() {
            {"GET", "/revision/main", see},
            {"GET", "/tree/main", read},
            {"POST", "/paths-info/main", read},
+           {"GET", "/safetensors-metadata/model.safetensors.index.json", read},
            {"GET", "/auth-check", read},
            {"GET", "/auth-check/write", write},
            {"PUT", "/settings", admin},

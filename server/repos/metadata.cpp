@@ -10,10 +10,11 @@
 namespace pretrained::server {
 namespace {
 
-constexpr uint64_t kMaxText = 4 << 20;     // README.md, config.json
-constexpr uint64_t kMaxIndex = 16 << 20;   // model.safetensors.index.json
-constexpr uint64_t kMaxHeader = 32 << 20;  // of one safetensors file
-constexpr uint64_t kMaxHeaders = 128 << 20;
+constexpr uint64_t kMaxText = 4 << 20;       // README.md, config.json
+constexpr uint64_t kMaxIndex = 16 << 20;     // model.safetensors.index.json
+constexpr uint64_t kMaxHeader = 32 << 20;    // of one safetensors file
+constexpr uint64_t kMaxHeaders = 128 << 20;  // of all
+constexpr uint64_t kMaxAnswer = 32 << 20;
 constexpr size_t kMaxShards = 1024;
 constexpr size_t kMaxTags = 1000;
 
@@ -129,17 +130,28 @@ struct Counts {
   uint64_t header_bytes = 0;
 };
 
-void count_tensors(Files& files, const std::string& path, Counts& counts) {
+// Its length and its JSON, both checked; `total` is of all headers so far.
+struct Header {
+  std::string bytes;
+  safetensors::Header parsed;
+  std::string_view json() const { return std::string_view(bytes).substr(8); }
+};
+Header read_header(Files& files, const std::string& path, uint64_t& total, uint64_t most) {
   auto file = files.find(path);
   if (!file || file->size < 8) throw FormatError(path + ": missing or shorter than its header");
   std::string start = files.read(*file, 0, 8);
   uint64_t length = 0;
   for (size_t i = 0; i < 8; ++i) length |= uint64_t{static_cast<unsigned char>(start[i])} << 8 * i;
-  if (length > kMaxHeader || length > file->size - 8 ||
-      (counts.header_bytes += length) > kMaxHeaders)
+  if (length > kMaxHeader || length > file->size - 8 || (total += length) > most)
     throw FormatError(path + ": header of " + std::to_string(length) + " bytes");
   start += files.read(*file, 8, length);
-  for (const auto& tensor : safetensors::parse_header(start, file->size, path).tensors) {
+  auto parsed = safetensors::parse_header(start, file->size, path);
+  return {std::move(start), std::move(parsed)};
+}
+
+void count_tensors(Files& files, const std::string& path, Counts& counts) {
+  Header header = read_header(files, path, counts.header_bytes, kMaxHeaders);
+  for (const auto& tensor : header.parsed.tensors) {
     int64_t items = int64_t((tensor.end - tensor.begin) / safetensors::item_size(tensor.dtype));
     counts.by_dtype[safetensors::dtype_name(tensor.dtype)] += items;
     counts.total += items;
@@ -227,6 +239,27 @@ std::optional<std::string> pipeline_of(const Json& config) {
 }
 
 }  // namespace
+
+std::string read_safetensors_headers(const std::string& index, GitView& view, const Oid& commit,
+                                     ContentStore& content, int64_t repo) {
+  Files files(view, commit, content, repo);
+  auto text = files.read_whole(index, kMaxIndex);
+  if (!text) throw NotFoundError(index + ": no such file, or one of more than 16 MiB");
+  auto shards = safetensors::parse_index(*text, index).files();
+  if (shards.size() > kMaxShards)
+    throw FormatError(index + ": " + std::to_string(shards.size()) + " files, at most " +
+                      std::to_string(kMaxShards) + " are read");
+  Json all = Json::parse(*text, index);
+  Json::Object facts;
+  if (const Json* metadata = all.find("metadata")) facts["metadata"] = *metadata;
+  std::string folder = index.substr(0, index.rfind('/') + 1), headers;
+  uint64_t total = 0;
+  for (const auto& shard : shards) {
+    headers += (headers.empty() ? "" : ",") + Json(shard).dump(0) + ":";
+    headers += read_header(files, folder + shard, total, kMaxAnswer).json();
+  }
+  return "{\"index\":" + Json(facts).dump(0) + ",\"headers\":{" + headers + "}}";
+}
 
 Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit,
                        ContentStore& content, int64_t repo) {

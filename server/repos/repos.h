@@ -45,6 +45,10 @@ struct Metadata {
 };
 Metadata read_metadata(const std::string& type, GitView& view, const Oid& commit,
                        ContentStore& content, int64_t repo);
+// The headers of the files that a safetensors index names, as JSON {"index": {"metadata": …},
+// "headers": {file: header}}. NotFoundError without the index; FormatError, beyond 32 MiB too.
+std::string read_safetensors_headers(const std::string& index, GitView& view, const Oid& commit,
+                                     ContentStore& content, int64_t repo);
 
 // The YAML between the "---" lines at the top of a model card, as JSON, plain scalars read as
 // PyYAML does (dates stay text); null where there is none. FormatError with line and column.

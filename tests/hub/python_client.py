@@ -341,6 +341,75 @@ class Commits(unittest.TestCase):
             self.assertEqual((local / name).read_bytes(), b"" if name == "empty" else name.encode())
 
 
+class Rest(unittest.TestCase):
+    """What else the client can ask."""
+
+    def test_rights(self):
+        repo = fresh(private=True)
+        alice.auth_check(repo, write=True)
+        with self.assertRaises(RepositoryNotFoundError):
+            bob.auth_check(repo)
+        alice.update_repo_settings(repo, private=False)
+        bob.auth_check(repo)
+        with self.assertRaises(HfHubHTTPError):
+            bob.auth_check(repo, write=True)
+
+    def test_copies(self):
+        repo, other = fresh(), fresh()
+        alice.upload_file(path_or_fileobj=BIG, path_in_repo="big.bin", repo_id=repo)
+        copy = alice.duplicate_repo(repo, "alice/duplicate").repo_id
+        alice.copy_files(f"hf://{repo}/big.bin", f"hf://{other}/sub/copied.bin")
+        alice.create_commit(other, [CommitOperationCopy("big.bin", "again.bin", src_repo_id=repo, src_repo_type="model")], commit_message="copy")
+        for name, path in ((copy, "big.bin"), (other, "sub/copied.bin"), (other, "again.bin")):
+            self.assertEqual(pathlib.Path(alice.hf_hub_download(name, path, cache_dir=tempfile.mkdtemp())).read_bytes(), BIG)
+
+    def test_large_files_can_be_deleted_for_good(self):
+        repo = fresh()
+        alice.upload_file(path_or_fileobj=BIG, path_in_repo="big.bin", repo_id=repo)
+        files = list(alice.list_lfs_files(repo))
+        self.assertEqual([(f.filename, f.size) for f in files], [("big.bin", len(BIG))])
+        with self.assertRaises(HfHubHTTPError):  # a commit still names it
+            alice.permanently_delete_lfs_files(repo, files)
+        alice.delete_file("big.bin", repo)
+        alice.super_squash_history(repo)
+        alice.permanently_delete_lfs_files(repo, files)
+        self.assertEqual(list(alice.list_lfs_files(repo)), [])
+
+    def test_people(self):
+        self.assertEqual(nobody.get_user_overview("alice").username, "alice")
+        self.assertEqual(nobody.get_organization_overview("acme").name, "acme")
+        self.assertEqual([u.username for u in nobody.list_organization_members("acme")], ["alice"])
+        self.assertEqual(list(nobody.list_user_followers("alice")) + list(nobody.list_user_following("alice")), [])
+        self.assertIn(fresh(), [r.id for r in alice.list_user_repos()])
+
+    def test_webhooks(self):
+        watched = [{"type": "user", "name": "alice"}]
+        made = alice.create_webhook(url="https://example.org/a", watched=watched, domains=["repo", "discussion"], secret="s")
+        self.assertTrue(alice.disable_webhook(made.id).disabled)
+        self.assertFalse(alice.enable_webhook(made.id).disabled)
+        alice.update_webhook(made.id, url="https://example.org/b", watched=watched, domains=["repo"])
+        self.assertEqual([w.url for w in alice.list_webhooks()], ["https://example.org/b"])
+        alice.delete_webhook(made.id)
+        self.assertEqual(alice.list_webhooks(), [])
+
+    def test_headers_of_weights(self):
+        import numpy
+        from safetensors.numpy import save
+        repo, shards = fresh(), {}
+        for i in (1, 2):
+            shards[f"model-0000{i}-of-00002.safetensors"] = save({f"layer{i}.weight": numpy.zeros((3, i), "float32")}, {"format": "pt"})
+        index = {"metadata": {"total_size": 36}, "weight_map": {f"layer{i}.weight": f"model-0000{i}-of-00002.safetensors" for i in (1, 2)}}
+        files = {**shards, "model.safetensors.index.json": json.dumps(index).encode()}
+        alice.create_commit(repo, [CommitOperationAdd(path, content) for path, content in files.items()], commit_message="weights")
+        for found in (nobody.get_safetensors_metadata(repo), nobody.get_sharded_safetensors_metadata(repo)):
+            self.assertEqual((found.sharded, found.weight_map), (True, index["weight_map"]))
+            self.assertEqual(found.files_metadata["model-00002-of-00002.safetensors"].tensors["layer2.weight"].shape, [3, 2])
+        self.assertEqual(found.metadata, index["metadata"])
+        self.assertEqual(nobody.model_info(repo).safetensors.total, 9)
+        with self.assertRaises(EntryNotFoundError):
+            nobody.get_sharded_safetensors_metadata(repo, "absent.index.json")
+
+
 class Social(unittest.TestCase):
     def test_pull_request(self):
         repo = fresh()
