@@ -129,6 +129,12 @@ def bench_isolation():
     pairs = [measure([*OURS, "isolation", folder])[2] for _ in range(options.runs)]
     row("8 images through ResNet-50d, isolated (peer: here)", [isolated for _, isolated in pairs], [here for here, _ in pairs], "in-process",
         "s", 1 / 1.05)
+    small = work / "small-resnet"
+    if not small.exists():
+        measure([*OURS, "make", small, "small"])
+    left = measure([*OURS, "cycles", small, 1000])[2]
+    row("left of 1,000 isolated loads: memory", [left[0] / 1e6], None, "–", "MB", None, at_most=8)
+    row("left of 1,000 isolated loads: descriptors", [left[1]], None, "–", "", None, at_most=0)
 
 
 def bench_xet():
@@ -141,7 +147,7 @@ def print_table():
     def number(value, unit):
         if value is None:
             return "–"
-        if unit in ("MB", "/s"):
+        if unit in ("MB", "/s", ""):
             return f"{value:.0f} {unit}"
         return f"{value * 1000:.2f} ms" if value < 1 else f"{value:.2f} s"
 

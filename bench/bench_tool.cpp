@@ -8,13 +8,17 @@
 //   code FOLDER                AutoModel on a folder with code: first call of this process
 //   registered FOLDER          the same with the class registered
 //   isolation FOLDER           calls of 8 images here and isolated, by turns: medians of both
-//   make, make-large           write such folders
+//   cycles FOLDER COUNT        isolated loads: how many bytes and descriptors are left of them
+//   make FOLDER [small], make-large   write such folders
 #include <pretrained/model/weights.h>
 #include <pretrained/pretrained.h>
 #include <torch/torch.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 
 #include "../examples/resnet_model/modeling_resnet.h"
@@ -64,6 +68,26 @@ static std::pair<double, double> isolation_medians(const std::string& folder) {
   return {times[0][times[0].size() / 2], times[1][times[1].size() / 2]};
 }
 
+static std::pair<long, long> isolated_cycles(const std::string& folder, int count) {
+  auto resident = [] {
+    std::ifstream file("/proc/self/statm");
+    long all, pages;
+    file >> all >> pages;
+    return pages * sysconf(_SC_PAGESIZE);
+  };
+  auto open_files = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
+                         std::filesystem::directory_iterator());
+  };
+  long memory = 0, files = 0;
+  for (int i = -10; i < count; ++i) {
+    if (i == 0) memory = resident(), files = open_files();
+    pretrained::AutoModelForImageClassification::from_pretrained(
+        folder, {.isolation = pretrained::Isolation::process});
+  }
+  return {resident() - memory, open_files() - files};
+}
+
 int main(int argc, char** argv) try {
   std::string what = argv[1];
   auto start = Clock::now();
@@ -105,9 +129,13 @@ int main(int argc, char** argv) try {
   } else if (what == "isolation") {
     auto [here, isolated] = isolation_medians(argv[2]);
     std::cout << here << "\n" << isolated << "\n";
+  } else if (what == "cycles") {
+    auto [memory, files] = isolated_cycles(argv[2], std::stoi(argv[3]));
+    std::cout << memory << "\n" << files << "\n";
   } else if (what == "make") {
     ResnetConfig config{
         .block_type = "bottleneck", .stem_width = 32, .stem_type = "deep", .avg_down = true};
+    if (argc > 3) config.layers = {1, 1, 1, 1};
     ResnetConfig::register_for_auto_class();
     ResnetModelForImageClassification::register_for_auto_class("AutoModelForImageClassification");
     ResnetModelForImageClassification(config).save_pretrained(argv[2]);
