@@ -120,28 +120,30 @@ class Swapped(Entry):
     attack = "S13"
     loads_to_win = int(os.environ.get("ATTACKS_LOADS", "200"))
 
-    def swap(self, what, evil, stop):
-        sources, entries = [NEXT, NEXT.replace("7", "8")], [evil, self.honest]
-        for i in itertools.count():
+    def swap_sources(self, evil, stop):
+        for text in itertools.cycle([NEXT, NEXT.replace("7", "8")]):
+            (self.root / "new.h").write_text(text)
+            os.replace(self.root / "new.h", self.repo / "model.h")
             if stop.is_set():
                 return
-            if what == "sources":
-                (self.root / "new.h").write_text(sources[i % 2])
-                os.replace(self.root / "new.h", self.repo / "model.h")
-                continue
-            # Whole ones for a moment that is shorter or longer than a load takes: what is damaged is compiled again.
-            time.sleep(random.uniform(0, 0.02) if i % 2 else 0)
-            for entry in self.cache.glob("*.so"):
-                with open(entry, "r+b") as file:  # in place, under the reader's hands
-                    file.write(entries[i % 2])
-                (self.root / "new.so").write_bytes(entries[i // 2 % 2 and i % 2])
-                os.replace(self.root / "new.so", entry)
 
-    def race(self, what, count):
+    def swap_entries(self, evil, stop):
+        """Evil for a moment, in every way, at a moment that nobody can foresee: what a load finds damaged it compiles again, which
+        takes longer than all else."""
+        while not stop.is_set():
+            for bytes_ in evil, self.honest:
+                with open(self.entry, "r+b") as file:  # in place, under the reader's hands
+                    file.write(bytes_)
+            for bytes_ in evil, self.honest:
+                (self.root / "new.so").write_bytes(bytes_)
+                os.replace(self.root / "new.so", self.entry)
+            time.sleep(random.uniform(0, 0.01))
+
+    def race(self, swap, count):
         """How often each value came of `count` loads, each in a process of its own."""
         stop = multiprocessing.Event()
         evil = self.evil().ljust(len(self.honest), b"\0")
-        process = multiprocessing.Process(target=self.swap, args=(what, evil, stop), daemon=True)
+        process = multiprocessing.Process(target=swap, args=(evil, stop), daemon=True)
         process.start()
         try:
             done = subprocess.run([TOOL, "race", self.repo, self.cache, str(count)], capture_output=True, text=True)
@@ -159,12 +161,12 @@ class Swapped(Entry):
             self.loads(value)
 
     def test_entries(self):
-        self.race("entries", self.loads_to_win // 2)
+        self.race(self.swap_entries, self.loads_to_win // 2)
 
     def test_sources(self):
         self.put(model_h=NEXT.replace("7", "8"))
         self.loads(8)
-        self.race("sources", self.loads_to_win // 2)
+        self.race(self.swap_sources, self.loads_to_win // 2)
 
 
 if __name__ == "__main__":
