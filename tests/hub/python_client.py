@@ -407,7 +407,7 @@ class Rest(unittest.TestCase):
         self.assertEqual(found.metadata, index["metadata"])
         self.assertEqual(nobody.model_info(repo).safetensors.total, 9)
         with self.assertRaises(EntryNotFoundError):
-            nobody.get_sharded_safetensors_metadata(repo, "absent.index.json")
+            nobody.get_sharded_safetensors_metadata(repo, filename="absent.index.json")
 
 
 class Social(unittest.TestCase):
