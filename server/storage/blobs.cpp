@@ -135,13 +135,15 @@ StagedBlob::StagedBlob(StagedBlob&& other) noexcept
     : path_(std::exchange(other.path_, {})),
       file_(std::move(other.file_)),
       size_(other.size_),
-      reserve_(other.reserve_) {}
+      reserve_(other.reserve_),
+      bypassing_(other.bypassing_) {}
 
 StagedBlob& StagedBlob::operator=(StagedBlob&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(file_, other.file_);
   std::swap(size_, other.size_);
   std::swap(reserve_, other.reserve_);
+  std::swap(bypassing_, other.bypassing_);
   return *this;
 }
 
@@ -155,10 +157,20 @@ void StagedBlob::write(std::string_view bytes) {
   while (!bytes.empty()) {
     ssize_t put = ::write(file_.get(), bytes.data(), bytes.size());
     if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EINVAL && std::exchange(bypassing_, false)) {
+      bypass_cache(false);  // a file system that only said that it could
+      continue;
+    }
     if (put < 0) throw_io(path_, errno);
     bytes.remove_prefix(size_t(put));
     size_ += uint64_t(put);
   }
+}
+
+void StagedBlob::bypass_cache(bool bypass) {
+  int flags = fcntl(file_.get(), F_GETFL);
+  bypassing_ =
+      fcntl(file_.get(), F_SETFL, bypass ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && bypass;
 }
 
 std::string FilePiece::read() const {

@@ -36,6 +36,10 @@ class StagedBlob {
   StagedBlob& operator=(StagedBlob&&) noexcept;
   ~StagedBlob();
   void write(std::string_view bytes);  // IoError names the file; disk full is DiskFull
+  // From now on write() goes past the page cache, where the file system can: what it is given must
+  // then lie at a multiple of kBlock and be as many bytes, and so must what was written before.
+  static constexpr size_t kBlock = 4096;
+  void bypass_cache(bool bypass);
   int fd() const { return file_.get(); }
   uint64_t size() const { return size_; }  // what write() wrote
   const std::filesystem::path& path() const { return path_; }
@@ -45,6 +49,7 @@ class StagedBlob {
   std::filesystem::path path_;
   FileDescriptor file_;
   uint64_t size_ = 0, reserve_ = 0;
+  bool bypassing_ = false;
 };
 
 // Less space than the reserve: writes get 507 before the disk is full.

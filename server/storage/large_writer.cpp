@@ -1,7 +1,5 @@
 #include "server/storage/large_writer.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -10,7 +8,7 @@
 namespace pretrained::server {
 namespace {
 
-constexpr size_t kBlock = 4096;  // what direct writing wants memory, offset and size to be of
+constexpr size_t kBlock = StagedBlob::kBlock;
 constexpr size_t kSmallest = 256 << 10, kLargest = 4 << 20;
 constexpr size_t kMemory = 64 << 20;  // of all writers together, as long as they are not too many
 std::atomic<size_t> writers = 0;
@@ -18,11 +16,6 @@ std::atomic<size_t> writers = 0;
 size_t piece_size() {
   size_t fair = kMemory / 2 / ++writers;  // two pieces each
   return std::clamp(fair / kBlock * kBlock, kSmallest, kLargest);
-}
-
-void set_direct(int fd, bool direct) {
-  int flags = fcntl(fd, F_GETFL);
-  fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);  // or it stays as it is
 }
 
 }  // namespace
@@ -39,7 +32,7 @@ void LargeWriter::wait() {
 }
 
 void LargeWriter::begin(StagedBlob blob) {
-  set_direct(blob.fd(), true);
+  blob.bypass_cache(true);
   blob_ = std::move(blob);
   filled_ = 0;
 }
@@ -68,7 +61,7 @@ StagedBlob LargeWriter::finish() {
   wait();
   size_t whole = filled_ / kBlock * kBlock;
   blob_->write({filling_.get(), whole});
-  set_direct(blob_->fd(), false);
+  blob_->bypass_cache(false);
   blob_->write({filling_.get() + whole, filled_ - whole});
   filled_ = 0;
   StagedBlob blob = std::move(*blob_);
