@@ -132,18 +132,19 @@ Oid require_revision(Call& call, const Repo& repo, const std::string& revision) 
   return *oid;
 }
 
+std::string joined(const std::vector<std::string>& segments, size_t first) {
+  std::string path;
+  for (size_t i = first; i < segments.size(); ++i) path += (i == first ? "" : "/") + segments[i];
+  return path;
+}
+
 RevisionAndPath require_revision_and_path(Call& call, const Repo& repo,
                                           const std::vector<std::string>& rest) {
   if (rest.empty()) throw HttpError(404, "RevisionNotFound", "Invalid rev id: ");
   auto& git = call.services.git;
-  auto joined = [&](size_t first) {
-    std::string path;
-    for (size_t i = first; i < rest.size(); ++i) path += (i == first ? "" : "/") + rest[i];
-    return path;
-  };
-  if (auto oid = git.resolve(repo.access.id, rest[0])) return {rest[0], *oid, joined(1)};
+  if (auto oid = git.resolve(repo.access.id, rest[0])) return {rest[0], *oid, joined(rest, 1)};
 
-  std::string all = joined(0);
+  std::string all = joined(rest);
   std::vector<size_t> ends;  // of the segments in `all`
   for (size_t i = 0, end = 0; i < rest.size(); ++i) {
     end += rest[i].size() + (i ? 1 : 0);
@@ -165,7 +166,7 @@ RevisionAndPath require_revision_and_path(Call& call, const Repo& repo,
   }
   if (best.empty())
     throw HttpError(404, "RevisionNotFound", "Invalid rev id: " + printable(rest[0]));
-  return {best, require_revision(call, repo, best), joined(best_segments)};
+  return {best, require_revision(call, repo, best), joined(rest, best_segments)};
 }
 
 void throw_entry_not_found(const std::string& path, const std::string& revision,

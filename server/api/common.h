@@ -23,6 +23,8 @@ Repo require_visible_repo(Call& call);
 const Account& require_user(Call& call, bool write = false);
 // A revision as it stands in one decoded segment. 404 RevisionNotFound "Invalid rev id: X".
 Oid require_revision(Call& call, const Repo& repo, const std::string& revision);
+// Segments of an address, from the `first` on, as one path.
+std::string joined(const std::vector<std::string>& segments, size_t first = 0);
 // A revision whose "/" may be unquoted: the first segment where that is a revision, else the
 // longest known reference at the start of `rest`; the remaining segments are the path.
 struct RevisionAndPath {

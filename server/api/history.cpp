@@ -6,12 +6,6 @@
 namespace pretrained::server {
 namespace {
 
-std::string rest_of(const Call& call) {
-  std::string all;
-  for (const auto& segment : call.captures.rest) all += (all.empty() ? "" : "/") + segment;
-  return all;
-}
-
 uint64_t number_parameter(Call& call, const char* name, uint64_t otherwise, uint64_t most) {
   auto text = call.request.parameter(name);
   if (!text) return otherwise;
@@ -62,7 +56,8 @@ Response commits(Call& call) {
   Repo repo = require_repo(call, Role::read);
   auto at = require_revision_and_path(call, repo, call.captures.rest);
   if (!at.path.empty())
-    throw HttpError(404, "RevisionNotFound", "Invalid rev id: " + printable(rest_of(call)));
+    throw HttpError(404, "RevisionNotFound",
+                    "Invalid rev id: " + printable(joined(call.captures.rest)));
   uint64_t limit = std::max<uint64_t>(1, number_parameter(call, "limit", 50, 1000));
   uint64_t page = number_parameter(call, "p", 0, 1'000'000);
   auto view = call.services.git.open(repo.access.id);
@@ -88,7 +83,7 @@ Response commits(Call& call) {
 
 Response compare(Call& call) {
   Repo repo = require_repo(call, Role::read);
-  std::string spec = rest_of(call);
+  std::string spec = joined(call.captures.rest);
   bool from_base = spec.find("...") != spec.npos;  // what b did since it left a
   size_t dots = spec.find(from_base ? "..." : "..");
   if (dots == spec.npos)
@@ -163,7 +158,7 @@ GitStore::Stored empty_commit(Call& call, const Repo& repo, const std::optional<
 
 Response create_branch(Call& call) {
   Repo repo = require_repo(call, Role::write);
-  std::string name = rest_of(call);
+  std::string name = joined(call.captures.rest);
   if (name.starts_with("refs/heads/")) name = name.substr(11);
   RefUpdate update{"refs/heads/" + name, kNoOid, {}};
   if (name.starts_with("refs/") || name == "HEAD" || is_commit_id(name))
@@ -196,7 +191,7 @@ Response delete_reference(Call& call, const Repo& repo, const std::string& refer
 
 Response delete_branch(Call& call) {
   Repo repo = require_repo(call, Role::write);
-  std::string name = rest_of(call);
+  std::string name = joined(call.captures.rest);
   if (name.starts_with("refs/heads/")) name = name.substr(11);
   if (name == "main") throw HttpError(403, "", "The branch 'main' can not be deleted");
   return delete_reference(call, repo, "refs/heads/" + name);
@@ -204,7 +199,7 @@ Response delete_branch(Call& call) {
 
 Response create_tag(Call& call) {
   Repo repo = require_repo(call, Role::write);
-  Oid target = require_revision(call, repo, rest_of(call));
+  Oid target = require_revision(call, repo, joined(call.captures.rest));
   Json body = read_json(call);
   std::string name = string_field(body, "tag");
   std::string message = optional_string_field(body, "message").value_or("");
@@ -226,17 +221,18 @@ Response create_tag(Call& call) {
 
 Response delete_tag(Call& call) {
   Repo repo = require_repo(call, Role::write);
-  return delete_reference(call, repo, "refs/tags/" + rest_of(call));
+  return delete_reference(call, repo, "refs/tags/" + joined(call.captures.rest));
 }
 
 Response super_squash(Call& call) {
   Repo repo = require_repo(call, Role::write);
-  Branch branch = require_branch(call, repo, rest_of(call));
+  Branch branch = require_branch(call, repo, joined(call.captures.rest));
   if (branch.head == kNoOid) throw HttpError(400, "", "There is nothing to squash");
   Json body = read_json(call);
   NewCommit commit;
   commit.title = optional_string_field(body, "message").value_or("");
-  if (commit.title.empty()) commit.title = "Super-squash branch '" + rest_of(call) + "'";
+  if (commit.title.empty())
+    commit.title = "Super-squash branch '" + joined(call.captures.rest) + "'";
   if (size_t end = commit.title.find('\n'); end != std::string::npos) {
     commit.message = commit.title.substr(
         std::min(commit.title.find_first_not_of('\n', end), commit.title.size()));

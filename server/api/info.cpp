@@ -348,8 +348,7 @@ Response paths_info(Call& call) {
 // Every header of a sharded model in one answer.
 Response safetensors_metadata(Call& call) {
   Repo repo = require_repo(call, Role::read);
-  std::string index;
-  for (const auto& segment : call.captures.rest) index += (index.empty() ? "" : "/") + segment;
+  std::string index = joined(call.captures.rest);
   Oid commit = require_revision(call, repo, "HEAD");
   auto view = call.services.git.open(repo.access.id);
   if (!view->entry(commit, index)) throw_entry_not_found(index, "main", commit);
