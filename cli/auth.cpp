@@ -24,8 +24,11 @@ struct Auth {
 // The first line of stdin, without blanks around it. Where stdin is empty, as that of a script or a
 // service is, the browser is used unless a token was announced.
 std::string read_token(bool announced) {
+  constexpr size_t kLongest = 4096;
   std::string line, token;
-  bool any = bool(std::getline(std::cin, line));
+  char c = '\0';
+  while (line.size() < kLongest && std::cin.get(c) && c != '\n') line += c;
+  bool any = !line.empty() || c == '\n';
   constexpr auto kBlank = " \t\r";
   if (size_t begin = line.find_first_not_of(kBlank); begin != line.npos)
     token = line.substr(begin, line.find_last_not_of(kBlank) + 1 - begin);
