@@ -2,6 +2,7 @@
 import hashlib, json, os, pathlib, random, shutil, subprocess, sys, tempfile, time, unittest
 
 import client, harness
+from slow_proxy import SlowProxy
 
 PUSH = """
 import huggingface_hub, json, sys
@@ -67,6 +68,12 @@ class Downloads(client.HubTest):
 
     def download(self, repo="admin/net", expect=0, env=None, **options):
         return client.tool("download", repo, json.dumps(options), env=env or self.env, expect=expect)
+
+    def cancel_half_way(self):
+        """So slowly that the rest of the 40 MB cannot come while the tool stops."""
+        proxy = SlowProxy(self.hub.port, 10_000_000)
+        self.addCleanup(proxy.close)
+        return self.download(env=self.env | {"HF_ENDPOINT": proxy.url, "HUB_TOOL_LIMIT": "20000000"}, expect=1)
 
     def requests(self, call):
         """What the hub was asked meanwhile."""
@@ -298,7 +305,7 @@ class Downloads(client.HubTest):
         self.check_cache()
 
     def test_cancelled_goes_on_later(self):
-        stopped = self.download(env=self.env | {"HUB_TOOL_LIMIT": "20000000"}, expect=1)
+        stopped = self.cancel_half_way()
         self.assertEqual(stopped["message"], "cancelled")
         self.assertFalse((self.cache / "models--admin--net/refs/main").exists())
         got = self.download()
@@ -307,7 +314,7 @@ class Downloads(client.HubTest):
         self.check_cache()
 
     def test_damaged_part_starts_again(self):
-        self.download(env=self.env | {"HUB_TOOL_LIMIT": "20000000"}, expect=1)
+        self.cancel_half_way()
         part, = (self.cache / "models--admin--net/blobs").glob("*.part")
         with open(part, "r+b") as file:
             file.write(b"x" * 100)
